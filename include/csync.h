@@ -1,0 +1,450 @@
+/* csync.h - the public API of csync, and its manual.
+ *
+ * csync keeps databases in step: replicas are written offline and brought together by two-way sync.
+ *
+ * Rules that hold for every function here:
+ *  - A function that can fail returns CSYNC_OK (0) or a negative code of the list below and, when `err`
+ *    is not NULL, describes the failure in it. Nothing else is written on failure; results behind `out`
+ *    pointers are NULL or 0. On failure the database is as it was before the call.
+ *  - `X **out` is yours: release it with the matching csync_x_free or csync_close. Text behind
+ *    `char **out` is yours too: release it with csync_free. A returned `const` pointer is borrowed; its
+ *    comment says from whom and until when.
+ *  - Text is UTF-8 and NUL-terminated unless a length stands beside it.
+ *  - A replica is used by one thread at a time: calls from other threads wait, except csync_cancel,
+ *    which never waits. A call on the same replica from inside one of its own callbacks returns
+ *    CSYNC_EBUSY. csync calls your functions only on the thread that called csync.
+ *  - Callbacks get `user_data` first and must return normally (no longjmp, no C++ exception).
+ *  - Transparent structs begin with `struct_size`: set it to sizeof the struct, zero the rest; a zero
+ *    field means the default. Fields are only ever appended.
+ */
+#ifndef CSYNC_H
+#define CSYNC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(CSYNC_STATIC)
+#define CSYNC_API
+#else
+#define CSYNC_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CSYNC_VERSION_MAJOR 0
+#define CSYNC_VERSION_MINOR 1
+#define CSYNC_VERSION_PATCH 0
+
+#define CSYNC_HASH_SIZE 65   /* 64 lower-case hex digits and the NUL */
+#define CSYNC_ORIGIN_SIZE 65 /* an origin id is at most 64 bytes; csync's own are 36-character UUIDs */
+
+/* ---- Codes. Never renumbered; new ones are appended. -------------------------------------------- */
+
+enum {
+    CSYNC_OK = 0,
+    CSYNC_ERROR = -1,        /* no code of its own; see the message */
+    CSYNC_ENOMEM = -2,       /* out of memory */
+    CSYNC_EMISUSE = -3,      /* a rule of this header is broken: NULL, closed, forked */
+    CSYNC_EINVAL = -4,       /* a value is malformed or out of range */
+    CSYNC_ENOTFOUND = -5,    /* what was named is not there */
+    CSYNC_EBUSY = -6,        /* database locked, a transaction is open, or called from its own callback */
+    CSYNC_EDB = -7,          /* the database said no; native_code is its code */
+    CSYNC_ESCHEMA = -8,      /* a table is missing, has no primary key, or cannot be tracked */
+    CSYNC_EFOREIGNKEY = -9,  /* a foreign key cannot be satisfied */
+    CSYNC_EHASH = -10,       /* content and hash differ; expected and actual are set */
+    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer reaches back to our position */
+    CSYNC_ENET = -12,        /* the peer cannot be reached */
+    CSYNC_EPROTO = -13,      /* the peer answered what it must not */
+    CSYNC_EAUTH = -14,       /* the peer does not let us */
+    CSYNC_ETIMEOUT = -15,    /* time is up */
+    CSYNC_ECANCELED = -16,   /* csync_cancel was called */
+    CSYNC_ECALLBACK = -17,   /* your callback failed; only callbacks cause it */
+    CSYNC_EUNSUPPORTED = -18 /* this build, database or interpreter cannot do it */
+};
+
+/* Why a call failed. Owned by the caller, holds no memory, nothing to free. Start with CSYNC_ERROR_INIT. */
+typedef struct csync_error {
+    size_t struct_size;
+    int code;        /* the value the function returned */
+    int native_code; /* SQLite's extended result code, or 0 */
+    int64_t version; /* the version concerned, or 0 */
+    char table[130]; /* the table concerned, or "" */
+    char message[512]; /* one line, no full stop: what failed, on what, and the way out */
+    char expected[CSYNC_HASH_SIZE];
+    char actual[CSYNC_HASH_SIZE];
+} csync_error;
+#define CSYNC_ERROR_INIT {sizeof(csync_error), 0, 0, 0, "", "", "", ""}
+
+/* ---- Library ------------------------------------------------------------------------------------ */
+
+/* Version of the library, "MAJOR.MINOR.PATCH". Static text. */
+CSYNC_API const char *csync_version(void);
+/* Name of a code: "CSYNC_EBUSY". Static text; "CSYNC_ERROR" for an unknown one. */
+CSYNC_API const char *csync_code_name(int code);
+
+/* Memory that crosses this border. csync_malloc returns NULL when there is none; csync_free(NULL) is fine. */
+CSYNC_API void *csync_malloc(size_t size);
+CSYNC_API void csync_free(void *p);
+
+/* Replaces malloc for csync's own memory (not SQLite's). Call it before anything else, from one thread. */
+typedef struct csync_allocator {
+    size_t struct_size;
+    void *user_data;
+    void *(*malloc_fn)(void *user_data, size_t size);
+    void *(*realloc_fn)(void *user_data, void *p, size_t size);
+    void (*free_fn)(void *user_data, void *p);
+} csync_allocator;
+/* NULL brings the default back. CSYNC_EMISUSE if a function is missing. */
+CSYNC_API int csync_set_allocator(const csync_allocator *allocator);
+
+enum { CSYNC_LOG_DEBUG = 1, CSYNC_LOG_INFO = 2, CSYNC_LOG_WARNING = 3, CSYNC_LOG_ERROR = 4 };
+/* Gets each message of at least `min_level`, one line of UTF-8. Must not call csync. */
+typedef void (*csync_log_fn)(void *user_data, int level, const char *message);
+/* Process-wide. Set it before the first replica is opened; fn NULL turns logging off (the default). */
+CSYNC_API void csync_set_log(csync_log_fn fn, void *user_data, int min_level);
+
+/* csync never brings an SQLite of its own: two copies in one process break each other's file locks and
+ * destroy databases (sqlite.org/howtocorrupt.html, 2.2.1). It uses the copy the process already has,
+ * else the system's libsqlite3.so.0. A host that has its own tells csync where: `dl_handle` is what
+ * dlopen returned for an object that SQLite's symbols are reachable from.
+ * CSYNC_EUNSUPPORTED: no SQLite there, older than 3.38, or another copy is already bound. */
+CSYNC_API int csync_bind_sqlite(void *dl_handle, csync_error *err);
+
+/* ---- Replicas ----------------------------------------------------------------------------------- */
+
+typedef struct csync csync; /* a replica: a database with csync's tables in it */
+
+typedef struct csync_open_options {
+    size_t struct_size;
+    const char *origin; /* NULL: the stored origin id, or a new UUID. Else it must equal the stored one */
+    int busy_timeout_ms; /* 0: 5000. How long to wait for another writer; -1: not at all */
+    int foreign_keys; /* 0: enforced on csync's connection; -1: not enforced */
+} csync_open_options;
+
+/* Opens a database, makes it a replica if it is not one yet, and returns the handle.
+ * `url`: a file's path, "sqlite:PATH" or ":memory:".
+ * CSYNC_EDB: the file cannot be opened or is no database. */
+CSYNC_API int csync_open(csync **out, const char *url, const csync_open_options *options,
+                         csync_error *err);
+
+/* The same on the application's own live connection. csync never closes it; it must outlive the
+ * replica, stay on csync's thread while csync works, and have no open transaction when csync is called
+ * (else CSYNC_EBUSY). `db` is a sqlite3 *. `api` is the sqlite3_api_routines * of the SQLite copy that
+ * made it; NULL: the bound copy. foreign_keys of the options is ignored: the connection's own setting holds. */
+CSYNC_API int csync_open_sqlite(csync **out, void *db, const void *api,
+                                const csync_open_options *options, csync_error *err);
+
+/* Releases the replica; NULL is fine. Inside one of its callbacks the close is carried out when the
+ * outermost call returns. Sessions of a closed replica answer CSYNC_EMISUSE. */
+CSYNC_API void csync_close(csync *replica);
+
+/* Any thread, at any time before csync_close: the running call stops soon with CSYNC_ECANCELED, its open
+ * batch rolled back. Without a running call it does nothing. */
+CSYNC_API void csync_cancel(csync *replica);
+
+typedef struct csync_state {
+    size_t struct_size;
+    char origin[CSYNC_ORIGIN_SIZE];
+    int64_t max_version; /* highest version of this replica's log, 0: empty */
+    int64_t last_server_version; /* pull position at the peer last synced with */
+    int64_t last_push_version; /* push position at the peer last synced with */
+    int64_t tables; /* tracked tables */
+    int64_t parked; /* changes that wait to enter their table */
+    int64_t conflicts; /* entries of the conflict audit */
+} csync_state;
+CSYNC_API int csync_get_state(csync *replica, csync_state *out, csync_error *err);
+
+/* ---- Tracked tables ----------------------------------------------------------------------------- */
+
+enum {
+    CSYNC_CAPTURE_FULL = 1, /* a log entry holds the whole row (the default) */
+    CSYNC_CAPTURE_KEYS = 2  /* a log entry holds the key; the row is read when it is sent. For
+                               write-heavy tables: capture costs about half */
+};
+typedef struct csync_track_options {
+    size_t struct_size;
+    int capture; /* 0: CSYNC_CAPTURE_FULL */
+} csync_track_options;
+
+/* Captures every write to `table` from now on, by any program, through triggers in plain SQL. Rows that
+ * are there already take part, as changes older than any other. Tracking a table twice is fine; other
+ * options replace the earlier ones. The name is the catalogue's, exact: "Person" is not "person".
+ * CSYNC_ENOTFOUND: no such table. CSYNC_ESCHEMA: no primary key, a view, a virtual table, one of
+ * csync's or SQLite's own, or a row has NULL in its key. */
+CSYNC_API int csync_track(csync *replica, const char *table, const csync_track_options *options,
+                          csync_error *err);
+/* Stops capturing and forgets the table's sync state; its rows stay. CSYNC_ENOTFOUND: not tracked. */
+CSYNC_API int csync_untrack(csync *replica, const char *table, csync_error *err);
+/* JSON array of the tracked tables in order of name:
+ * [{"name":"note","capture":"full","key":["id"],"columns":["id","body"]}] */
+CSYNC_API int csync_tables(csync *replica, char **json, csync_error *err);
+/* The CREATE TRIGGER statements that track makes for `table`, which need not be tracked; `capture` as in
+ * the options. */
+CSYNC_API int csync_trigger_sql(csync *replica, const char *table, int capture, char **sql,
+                                csync_error *err);
+
+/* ---- Changes and batches ------------------------------------------------------------------------- */
+
+enum { CSYNC_INSERT = 1, CSYNC_UPDATE = 2, CSYNC_DELETE = 3 };
+
+/* One row's new state. Strings are borrowed from whatever holds the change. */
+typedef struct csync_change {
+    size_t struct_size;
+    int64_t version; /* position in the log of the replica that it was read from; 0: none */
+    int operation;
+    const char *table;
+    const char *pk; /* JSON object of all key columns */
+    const char *payload; /* JSON object of the row; NULL for a delete */
+    const char *origin; /* replica on which the change was made */
+    const char *timestamp; /* YYYY-MM-DDTHH:MM:SS.mmmZ */
+    int64_t seq; /* version in its origin's own log; with timestamp and origin, the stamp; 0: unknown */
+} csync_change;
+
+typedef struct csync_batch csync_batch; /* an ordered list of changes, and where it stands in a log */
+
+/* Where a batch stands: it holds every change that is a head with from_version < version <= to_version. */
+typedef struct csync_batch_info {
+    size_t struct_size;
+    const char *origin; /* replica whose log it was read from; NULL: unknown. Borrowed from the batch */
+    int64_t from_version;
+    int64_t to_version;
+    int has_more; /* the log goes on after to_version */
+    char hash[CSYNC_HASH_SIZE]; /* SHA-256 of the changes; "": not given */
+} csync_batch_info;
+
+CSYNC_API int csync_batch_new(csync_batch **out, csync_error *err);
+/* Copies `change` to the end. timestamp may be any RFC 3339 text and is stored in UTC with three
+ * digits. CSYNC_EINVAL: a field is missing or malformed; an insert or update without payload. */
+CSYNC_API int csync_batch_add(csync_batch *batch, const csync_change *change, csync_error *err);
+CSYNC_API size_t csync_batch_count(const csync_batch *batch);
+/* Borrowed from the batch until it is changed or freed; NULL past the end. */
+CSYNC_API const csync_change *csync_batch_at(const csync_batch *batch, size_t i);
+CSYNC_API int csync_batch_get_info(const csync_batch *batch, csync_batch_info *out);
+/* Sets where the batch stands; the text is copied. A hash that is not "" is kept and checked by apply. */
+CSYNC_API int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync_error *err);
+/* SHA-256 over `{version}:{table}:{pk}:{operation}:{payload or null}\n` of each change, in hex. */
+CSYNC_API int csync_batch_hash(const csync_batch *batch, char hex[CSYNC_HASH_SIZE], csync_error *err);
+/* The wire form: {"changes":[{"version","tableName","pkValue","operation","payload","origin",
+ * "timestamp","seq"}],"fromVersion","toVersion","hasMore","hash","origin"}. `length` may be NULL. */
+CSYNC_API int csync_batch_to_json(const csync_batch *batch, char **json, size_t *length,
+                                  csync_error *err);
+/* Reads the wire form: keys in camelCase or PascalCase, operations as text of any case or 0, 1, 2,
+ * unknown fields ignored. Everything is checked. CSYNC_EINVAL names the byte or the change at fault. */
+CSYNC_API int csync_batch_from_json(csync_batch **out, const char *json, size_t length,
+                                    csync_error *err);
+CSYNC_API void csync_batch_free(csync_batch *batch);
+
+/* What is asked of a peer's log. */
+typedef struct csync_fetch {
+    size_t struct_size;
+    int64_t since; /* changes after this version */
+    int limit; /* at most so many changes; 0: 1000 */
+    int64_t max_bytes; /* stop after about so many bytes of changes, but not before one; 0: 4 MiB */
+} csync_fetch;
+
+/* A page of this replica's log: the changes after `since` that no later one has replaced, in order of
+ * version. The first call on a replica makes it log what it applies, so that others can sync with it. */
+CSYNC_API int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out,
+                            csync_error *err);
+
+/* ---- Apply and sync ------------------------------------------------------------------------------ */
+
+enum {
+    CSYNC_LAST_WRITE_WINS = 0,
+    CSYNC_SERVER_WINS = 1, /* the peer's row */
+    CSYNC_CLIENT_WINS = 2, /* this replica's row */
+    CSYNC_CUSTOM = 3       /* on_conflict decides */
+};
+enum { CSYNC_KEEP_LOCAL = 1, CSYNC_TAKE_REMOTE = 2, CSYNC_DELETE_ROW = 3, CSYNC_MERGE = 4 };
+
+/* The answer of a resolver. */
+typedef struct csync_decision {
+    size_t struct_size;
+    int kind; /* one of the four above */
+    char *payload; /* CSYNC_MERGE: the whole row as a JSON object, from csync_malloc; csync frees it.
+                      Columns that it leaves out keep the local row's values */
+} csync_decision;
+
+/* Called inside the apply transaction when a remote change meets a local one and neither saw the other.
+ * `base` is the row both started from, or NULL where it is not known. The three are borrowed for the
+ * call. Returns CSYNC_OK, or CSYNC_ECALLBACK to stop: the batch is rolled back. */
+typedef int (*csync_conflict_fn)(void *user_data, const csync_change *local,
+                                 const csync_change *remote, const csync_change *base,
+                                 csync_decision *decision);
+
+enum { CSYNC_PULLING = 1, CSYNC_PUSHING = 2 };
+typedef struct csync_progress {
+    size_t struct_size;
+    int phase; /* CSYNC_PULLING or CSYNC_PUSHING */
+    int64_t changes; /* done so far in this phase */
+    int64_t bytes; /* of changes, so far in this phase */
+    int64_t total; /* expected in this phase; 0: not known */
+} csync_progress;
+/* Called every few rows and after each batch; must be quick. Not CSYNC_OK stops the sync with
+ * CSYNC_ECALLBACK; the open batch is rolled back, the batches before it stay. */
+typedef int (*csync_progress_fn)(void *user_data, const csync_progress *progress);
+
+enum { CSYNC_BOTH = 0, CSYNC_PULL = 1, CSYNC_PUSH = 2 };
+
+typedef struct csync_sync_options {
+    size_t struct_size;
+    int direction; /* CSYNC_BOTH: pull, then push */
+    int batch_size; /* changes per batch; 0: 1000, at most 10000 */
+    int64_t batch_bytes; /* bytes per batch; 0: 4 MiB */
+    int max_retry_passes; /* how often rows with a missing parent are tried again before they are parked;
+                             0: 3; -1: not at all */
+    int strategy;
+    csync_conflict_fn on_conflict; /* required for CSYNC_CUSTOM */
+    csync_progress_fn on_progress;
+    void *user_data;
+} csync_sync_options;
+
+typedef struct csync_result {
+    size_t struct_size;
+    int64_t pulled; /* changes that won here */
+    int64_t pushed; /* changes that the peer took (won there) */
+    int64_t duplicates; /* changes that were known already */
+    int64_t lost; /* changes that an existing one beat, on either side */
+    int64_t conflicts; /* concurrent edits that were decided */
+    int64_t parked; /* changes that wait here for what they need */
+    int64_t rejected; /* changes that were refused; see the outcome or the log */
+    int64_t batches;
+    int64_t bytes; /* of changes, both ways */
+    int64_t repaired; /* tables whose triggers or schema had changed and were repaired */
+} csync_result;
+
+/* What became of each change of a pushed batch, and how far the receiver now is. */
+typedef struct csync_outcome csync_outcome;
+enum {
+    CSYNC_APPLIED = 1,
+    CSYNC_DUPLICATE = 2, /* known already */
+    CSYNC_LOST = 3,      /* an existing change beats it: `winner` */
+    CSYNC_PARKED = 4,    /* it won, but cannot enter its table yet: `reason` */
+    CSYNC_REJECTED = 5   /* refused: `reason` */
+};
+typedef struct csync_outcome_entry {
+    size_t struct_size;
+    int status;
+    const char *reason; /* "" or why; borrowed from the outcome */
+    const csync_change *winner; /* CSYNC_LOST: the row that won; else NULL; borrowed from the outcome */
+} csync_outcome_entry;
+/* One entry for each change of the batch, in its order; 0 when the batch was dropped whole because it
+ * does not continue the receiver's position. */
+CSYNC_API size_t csync_outcome_count(const csync_outcome *outcome);
+CSYNC_API int csync_outcome_at(const csync_outcome *outcome, size_t i, csync_outcome_entry *out);
+/* The version up to which the receiver has the sender's log now. */
+CSYNC_API int64_t csync_outcome_position(const csync_outcome *outcome);
+CSYNC_API int csync_outcome_to_json(const csync_outcome *outcome, char **json, csync_error *err);
+CSYNC_API int csync_outcome_from_json(csync_outcome **out, const char *json, size_t length,
+                                      csync_error *err);
+CSYNC_API void csync_outcome_free(csync_outcome *outcome);
+
+/* Applies a batch in one transaction: each change that beats the row's present one is written and
+ * logged; what cannot enter its table is parked. A batch with an origin and a position is a push: it
+ * counts only if it continues the position that this replica has for that origin, and moves it.
+ * `options`, `outcome` and `result` may be NULL. CSYNC_EHASH: hash and content differ, nothing is applied. */
+CSYNC_API int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_options *options,
+                          csync_outcome **outcome, csync_result *result, csync_error *err);
+
+/* Sync with another replica in this process. Repeatable after any failure: complete batches stay. */
+CSYNC_API int csync_sync(csync *replica, csync *peer, const csync_sync_options *options,
+                         csync_result *result, csync_error *err);
+
+/* A peer that your own functions reach. Both run on the calling thread, outside any transaction. */
+typedef struct csync_remote {
+    size_t struct_size;
+    const char *name; /* under which positions are kept; NULL: "remote" */
+    void *user_data;
+    /* Answers with a page of the peer's log, as csync_changes or csync_batch_from_json makes it. A batch
+     * without info counts as complete when it holds fewer changes than asked for. */
+    int (*fetch)(void *user_data, const csync_fetch *fetch, csync_batch **out, csync_error *err);
+    /* Delivers `batch` (borrowed). *out may stay NULL: all taken. */
+    int (*send)(void *user_data, const csync_batch *batch, csync_outcome **out, csync_error *err);
+} csync_remote;
+/* fetch may be NULL for CSYNC_PUSH, send for CSYNC_PULL. */
+CSYNC_API int csync_sync_remote(csync *replica, const csync_remote *remote,
+                                const csync_sync_options *options, csync_result *result,
+                                csync_error *err);
+
+/* ---- A sync, step by step -------------------------------------------------------------------------
+ * For hosts with an event loop of their own. The session does no I/O: `next` says what it needs, the
+ * host does it in its own time and feeds the answer. Nothing is locked between two calls. */
+
+typedef struct csync_session csync_session;
+enum {
+    CSYNC_STEP_FETCH = 1, /* get a page of the peer's log for `fetch`, answer with csync_session_page */
+    CSYNC_STEP_SEND = 2,  /* deliver `batch`, answer with csync_session_outcome */
+    CSYNC_STEP_DONE = 3
+};
+typedef struct csync_step {
+    size_t struct_size;
+    int kind;
+    csync_fetch fetch;
+    const csync_batch *batch; /* borrowed from the session until the next call on it */
+} csync_step;
+/* `peer` is the name under which positions are kept; another replica's origin, or a name of your own. */
+CSYNC_API int csync_session_new(csync_session **out, csync *replica, const char *peer,
+                                const csync_sync_options *options, csync_error *err);
+CSYNC_API int csync_session_next(csync_session *session, csync_step *step, csync_error *err);
+CSYNC_API int csync_session_page(csync_session *session, const csync_batch *page, csync_error *err);
+/* outcome NULL: all taken. */
+CSYNC_API int csync_session_outcome(csync_session *session, const csync_outcome *outcome,
+                                    csync_error *err);
+CSYNC_API int csync_session_result(const csync_session *session, csync_result *out);
+CSYNC_API void csync_session_free(csync_session *session);
+
+/* ---- Conflicts, parked changes, hashes ------------------------------------------------------------ */
+
+/* Which of two changes to the same row wins: CSYNC_KEEP_LOCAL or CSYNC_TAKE_REMOTE. Last-write-wins
+ * orders by timestamp, origin, seq, delete before row, canonical payload. CSYNC_EINVAL: CSYNC_CUSTOM,
+ * different rows, or a malformed change. */
+CSYNC_API int csync_resolve(const csync_change *local, const csync_change *remote, int strategy,
+                            int *decision, csync_error *err);
+/* JSON array of the conflict audit after entry `since_id`, oldest first, at most `limit` (0: 1000):
+ * [{"id","at","table","pk","strategy","decision","loser":{change},"winner":{change}}] */
+CSYNC_API int csync_conflicts(csync *replica, int64_t since_id, int limit, char **json,
+                              csync_error *err);
+/* JSON array of the changes that won but cannot enter their table yet:
+ * [{"table","pk","payload","origin","timestamp","reason","message","since"}] */
+CSYNC_API int csync_parked(csync *replica, char **json, csync_error *err);
+
+/* SHA-256 of all tracked tables: for each in order of name `name\n`, then each row in order of key as
+ * canonical JSON and `\n`. Equal for equal data. */
+CSYNC_API int csync_hash(csync *replica, char hex[CSYNC_HASH_SIZE], csync_error *err);
+/* Compares two hashes in hex, of either case. CSYNC_EHASH with both in `err` when they differ. */
+CSYNC_API int csync_verify_hash(const char *expected, const char *actual, csync_error *err);
+/* Canonical JSON (RFC 8785: keys in UTF-16 order, its escaping and number form), but integers keep all
+ * their digits. CSYNC_EINVAL: not JSON. */
+CSYNC_API int csync_canonical_json(const char *json, size_t length, char **out, csync_error *err);
+
+/* ---- SQL on csync's connection --------------------------------------------------------------------- */
+
+enum { CSYNC_NULL = 0, CSYNC_INTEGER = 1, CSYNC_REAL = 2, CSYNC_TEXT = 3, CSYNC_BLOB = 4 };
+typedef struct csync_value {
+    int type;
+    int64_t integer;
+    double real;
+    const void *data; /* text (not NUL-terminated) or blob */
+    size_t length; /* of data, in bytes */
+} csync_value;
+/* One row; names and values are borrowed for the call. Not CSYNC_OK stops with CSYNC_ECALLBACK. */
+typedef int (*csync_row_fn)(void *user_data, int columns, const char *const *names,
+                            const csync_value *values);
+/* Runs one statement. Its writes are captured like anybody's. `fn` NULL: rows are dropped. *changes (may
+ * be NULL) is the number of rows inserted, updated or deleted. CSYNC_EINVAL: more than one statement, or
+ * a wrong number of parameters. */
+CSYNC_API int csync_execute(csync *replica, const char *sql, const csync_value *params, size_t count,
+                            csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
+
+/* Opens a transaction in which this connection's writes are not captured; other connections' are. Until
+ * the end only csync_execute works (else CSYNC_EBUSY). CSYNC_EMISUSE: already begun. */
+CSYNC_API int csync_suppress_begin(csync *replica, csync_error *err);
+/* Ends it: commits, or rolls back when `commit` is 0. CSYNC_EMISUSE: not begun. */
+CSYNC_API int csync_suppress_end(csync *replica, int commit, csync_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
