@@ -1,0 +1,166 @@
+/* wire_read.c - reads a batch of the wire form. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "codec/wire.h"
+#include "codec/wire_reader.h"
+
+enum { CHANGES, FROM, TO, HAS_MORE, HASH, ORIGIN, ORIGIN_ID, FIELDS };
+
+static const cs_field fields[FIELDS] = {
+    {"\"changes\":", 10}, {"\"fromVersion\":", 14}, {"\"toVersion\":", 12},  {"\"hasMore\":", 10},
+    {"\"hash\":", 7},     {"\"origin\":", 9},       {"\"originId\":", 11},
+};
+static const char *const field_names[FIELDS] = {
+    "changes", "fromVersion", "toVersion", "hasMore", "hash", "origin", "originId",
+};
+
+static int read_changes(cs_reader *r)
+{
+    int more = cs_reader_enter(r, '['), rc;
+
+    r->field = NULL;
+    while (more == 1) {
+        r->item = "change";
+        rc = cs_reader_change(r, 2);
+        if (rc != CSYNC_OK)
+            return rc;
+        r->item = NULL;
+        r->index++;
+        more = cs_reader_next(r, ']');
+    }
+    return more;
+}
+
+static int read_bool(cs_reader *r, int *out)
+{
+    *out = *r->s.p == 't';
+    return cs_scan_word(&r->s, *out ? "true" : "false");
+}
+
+static int read_hash(cs_reader *r, char hash[CSYNC_HASH_SIZE])
+{
+    const char *from = r->s.p, *text;
+    size_t len, i = 0;
+
+    text = cs_reader_text(r, &len);
+    if (!text)
+        return CSYNC_EINVAL;
+    for (; i < len && i < CSYNC_HASH_SIZE - 1; i++) {
+        char c = text[i] >= 'A' && text[i] <= 'F' ? (char)(text[i] + 32) : text[i];
+
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            break;
+        hash[i] = c;
+    }
+    if (i == len && (len == 0 || len == CSYNC_HASH_SIZE - 1)) {
+        hash[len] = 0;
+        return CSYNC_OK;
+    }
+    r->s.p = from;
+    return cs_scan_fault(&r->s, "this is no SHA-256 in hex");
+}
+
+static int read_origin(cs_reader *r, const char **out)
+{
+    const char *from = r->s.p;
+    size_t len;
+
+    if (*out)
+        return cs_scan_fault(&r->s, "the origin is there twice");
+    *out = cs_reader_text(r, &len);
+    if (!*out)
+        return CSYNC_EINVAL;
+    if (cs_origin_check(*out, NULL) == CSYNC_OK)
+        return CSYNC_OK;
+    r->s.p = from;
+    return cs_scan_fault(&r->s, "not 1 to 64 characters of A-Z a-z 0-9 _ . -");
+}
+
+static int read_field(cs_reader *r, int field)
+{
+    csync_batch *b = r->batch;
+
+    switch (field) {
+    case CHANGES:
+        return read_changes(r);
+    case FROM:
+        return cs_reader_count(r, &b->from_version);
+    case TO:
+        return cs_reader_count(r, &b->to_version);
+    case HAS_MORE:
+        return read_bool(r, &b->has_more);
+    case HASH:
+        return read_hash(r, b->hash);
+    default:
+        return read_origin(r, &b->origin);
+    }
+}
+
+static int finish_batch(cs_reader *r, unsigned seen)
+{
+    csync_batch *b = r->batch;
+
+    if (!(seen & 1u << CHANGES))
+        return cs_scan_fault(&r->s, "\"changes\" is missing");
+    b->has_info = (seen & 1u << FROM) && (seen & 1u << TO);
+    if (b->has_info && b->to_version < b->from_version)
+        return cs_scan_fault(&r->s, "toVersion is below fromVersion");
+    return cs_scan_finish(&r->s);
+}
+
+static int read_batch(cs_reader *r)
+{
+    int more = cs_reader_enter(r, '{'), expected = 0, field, rc;
+    unsigned seen = 0;
+
+    while (more == 1) {
+        field = cs_reader_field(r, fields, FIELDS, &expected, &seen, 1);
+        if (field == -2)
+            return CSYNC_EINVAL;
+        if (field >= 0 && cs_reader_null(r)) {
+            seen &= ~(field == CHANGES || field == FROM || field == TO ? 1u << field : 0);
+        } else if (field >= 0) {
+            r->field = field_names[field];
+            rc = r->s.p < r->s.end ? read_field(r, field)
+                                   : cs_scan_fault(&r->s, "the text ends too early");
+            if (rc != CSYNC_OK)
+                return rc;
+            r->field = NULL;
+        }
+        more = cs_reader_next(r, '}');
+    }
+    return more < 0 ? more : finish_batch(r, seen);
+}
+
+/* Room for about as many changes as there will be. */
+static int make_room(csync_batch *batch, size_t len)
+{
+    size_t guess = len / 256 < 4096 ? len / 256 + 1 : 4096;
+
+    return cs_grow(&batch->items, &batch->cap, guess, sizeof *batch->items);
+}
+
+int cs_batch_read(csync_batch **out, const char *json, size_t len, csync_error *err)
+{
+    csync_batch *batch = cs_batch_create();
+    cs_reader r;
+    int rc;
+
+    *out = NULL;
+    if (!batch || make_room(batch, len) != CSYNC_OK) {
+        cs_batch_destroy(batch);
+        return cs_fail_nomem(err);
+    }
+    rc = cs_reader_open(&r, batch, json, len, err);
+    if (rc == CSYNC_OK) {
+        rc = read_batch(&r);
+        if (rc != CSYNC_OK)
+            rc = cs_reader_fail(&r, "batch JSON", err);
+    }
+    if (rc == CSYNC_OK)
+        *out = batch;
+    else
+        cs_batch_destroy(batch);
+    return rc;
+}
