@@ -1,0 +1,353 @@
+/* api.c - the public entry points on replicas: check arguments, enter the handle, call down. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/options.h"
+#include "model/outcome.h"
+#include "sync/apply.h"
+#include "sync/conflict.h"
+#include "sync/hash.h"
+#include "sync/page.h"
+#include "sync/replica.h"
+#include "sync/report.h"
+
+#define MISUSE_IF_NULL(p, err)                                                                           \
+    do {                                                                                                 \
+        if (!(p))                                                                                        \
+            return cs_fail(err, CSYNC_EMISUSE, #p " is NULL");                                           \
+    } while (0)
+
+/* ---- open and close ---- */
+
+int csync_bind_sqlite(void *dl_handle, csync_error *err)
+{
+    cs_error_clear(err);
+    return cs_sqlite_bind(dl_handle, err);
+}
+
+static int finish_open(csync **out, int rc, cs_backend *backend, const csync_open_options *options,
+                       csync_error *err)
+{
+    return rc == CSYNC_OK ? cs_replica_create(out, backend, options->origin, err) : rc;
+}
+
+int csync_open(csync **out, const char *url, const csync_open_options *options, csync_error *err)
+{
+    csync_open_options o;
+    cs_backend *backend = NULL;
+    int rc;
+
+    cs_error_clear(err);
+    MISUSE_IF_NULL(out, err);
+    *out = NULL;
+    MISUSE_IF_NULL(url, err);
+    rc = CS_OPTIONS_IN(&o, options, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!*url)
+        return cs_fail(err, CSYNC_EINVAL, "the database's path is empty");
+    if (strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0)
+        return cs_fail(err, CSYNC_EUNSUPPORTED, "PostgreSQL is not supported by this version of csync");
+    rc = cs_sqlite_open(&backend, url, &o, err);
+    return finish_open(out, rc, backend, &o, err);
+}
+
+int csync_open_sqlite(csync **out, void *db, const void *api, const csync_open_options *options,
+                      csync_error *err)
+{
+    csync_open_options o;
+    cs_backend *backend = NULL;
+    int rc;
+
+    cs_error_clear(err);
+    MISUSE_IF_NULL(out, err);
+    *out = NULL;
+    MISUSE_IF_NULL(db, err);
+    rc = CS_OPTIONS_IN(&o, options, err);
+    if (rc == CSYNC_OK)
+        rc = cs_sqlite_attach(&backend, db, api, &o, err);
+    return rc == CSYNC_OK ? finish_open(out, rc, backend, &o, err) : rc;
+}
+
+void csync_close(csync *replica)
+{
+    if (!replica)
+        return;
+    if (cs_lock_enter(&replica->lock) != CSYNC_OK) {
+        replica->closed = 1; /* from its own callback: the outermost call closes it */
+        return;
+    }
+    replica->closed = 1;
+    cs_lock_leave(&replica->lock);
+    cs_replica_release(replica);
+}
+
+void csync_cancel(csync *replica)
+{
+    if (!replica || !atomic_load(&replica->running))
+        return;
+    atomic_store(&replica->cancelled, 1);
+    if (replica->backend)
+        replica->backend->ops->interrupt(replica->backend);
+}
+
+static int read_state(csync *c, void *ctx, csync_error *err)
+{
+    return c->backend->ops->state(c->backend, ctx, err);
+}
+
+int csync_get_state(csync *replica, csync_state *out, csync_error *err)
+{
+    csync_state state = {.struct_size = sizeof state};
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = CS_STRUCT_CHECK(out, err);
+    if (rc == CSYNC_OK)
+        rc = cs_replica_read(replica, read_state, &state, err);
+    if (rc == CSYNC_OK)
+        CS_STRUCT_OUT(out, &state);
+    return cs_replica_leave(replica, rc, err);
+}
+
+/* ---- tables ---- */
+
+typedef struct track_args {
+    const char *table;
+    int capture;
+} track_args;
+
+static int track(csync *c, void *ctx, csync_error *err)
+{
+    track_args *a = ctx;
+
+    return c->backend->ops->track(c->backend, a->table, a->capture, err);
+}
+
+static int check_capture(int capture, csync_error *err)
+{
+    if (capture == 0 || capture == CSYNC_CAPTURE_FULL || capture == CSYNC_CAPTURE_KEYS)
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EINVAL, "%d is no way to capture", capture);
+}
+
+int csync_track(csync *replica, const char *table, const csync_track_options *options, csync_error *err)
+{
+    csync_track_options o;
+    track_args args = {table, 0};
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = table ? CS_OPTIONS_IN(&o, options, err) : cs_fail(err, CSYNC_EMISUSE, "table is NULL");
+    if (rc == CSYNC_OK)
+        rc = check_capture(o.capture, err);
+    if (rc == CSYNC_OK) {
+        args.capture = o.capture;
+        rc = cs_replica_write(replica, track, &args, NULL, err);
+    }
+    return cs_replica_leave(replica, rc, err);
+}
+
+static int untrack(csync *c, void *ctx, csync_error *err)
+{
+    return c->backend->ops->untrack(c->backend, ctx, err);
+}
+
+int csync_untrack(csync *replica, const char *table, csync_error *err)
+{
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = table ? cs_replica_write(replica, untrack, (void *)table, NULL, err)
+               : cs_fail(err, CSYNC_EMISUSE, "table is NULL");
+    return cs_replica_leave(replica, rc, err);
+}
+
+typedef struct trigger_args {
+    const char *table;
+    int capture;
+    cs_buf sql;
+} trigger_args;
+
+static int trigger_sql(csync *c, void *ctx, csync_error *err)
+{
+    trigger_args *a = ctx;
+
+    cs_buf_clear(&a->sql);
+    return c->backend->ops->trigger_sql(c->backend, a->table, a->capture, &a->sql, err);
+}
+
+int csync_trigger_sql(csync *replica, const char *table, int capture, char **sql, csync_error *err)
+{
+    trigger_args args = {table, capture, {0}};
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!table || !sql)
+        rc = cs_fail(err, CSYNC_EMISUSE, "table or sql is NULL");
+    if (rc == CSYNC_OK) {
+        *sql = NULL;
+        rc = check_capture(capture, err);
+    }
+    if (rc == CSYNC_OK)
+        rc = cs_replica_read(replica, trigger_sql, &args, err);
+    if (rc == CSYNC_OK) {
+        *sql = cs_buf_take(&args.sql, err);
+        rc = *sql ? CSYNC_OK : CSYNC_ENOMEM;
+    }
+    cs_buf_free(&args.sql);
+    return cs_replica_leave(replica, rc, err);
+}
+
+/* ---- reports ---- */
+
+int csync_tables(csync *replica, char **json, csync_error *err)
+{
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = json ? cs_report_tables(replica, json, err) : cs_fail(err, CSYNC_EMISUSE, "json is NULL");
+    return cs_replica_leave(replica, rc, err);
+}
+
+int csync_parked(csync *replica, char **json, csync_error *err)
+{
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = json ? cs_report_parked(replica, json, err) : cs_fail(err, CSYNC_EMISUSE, "json is NULL");
+    return cs_replica_leave(replica, rc, err);
+}
+
+int csync_conflicts(csync *replica, int64_t since_id, int limit, char **json, csync_error *err)
+{
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!json)
+        rc = cs_fail(err, CSYNC_EMISUSE, "json is NULL");
+    else if (limit < 0 || since_id < 0)
+        rc = cs_fail(err, CSYNC_EINVAL, "since_id and limit must not be negative");
+    if (rc == CSYNC_OK)
+        rc = cs_report_conflicts(replica, since_id, limit ? limit : 1000, json, err);
+    return cs_replica_leave(replica, rc, err);
+}
+
+int csync_hash(csync *replica, char hex[CSYNC_HASH_SIZE], csync_error *err)
+{
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = hex ? cs_database_hash(replica, hex, err) : cs_fail(err, CSYNC_EMISUSE, "hex is NULL");
+    return cs_replica_leave(replica, rc, err);
+}
+
+/* ---- changes ---- */
+
+static int check_fetch(const csync_fetch *fetch, csync_error *err)
+{
+    if (fetch->since < 0)
+        return cs_fail(err, CSYNC_EINVAL, "since is negative");
+    if (fetch->limit < 0 || fetch->limit > 10000)
+        return cs_fail(err, CSYNC_EINVAL, "limit is %d; it must be 1 to 10000", fetch->limit);
+    if (fetch->max_bytes < 0)
+        return cs_fail(err, CSYNC_EINVAL, "max_bytes is negative");
+    return CSYNC_OK;
+}
+
+int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out, csync_error *err)
+{
+    csync_fetch f;
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!out)
+        rc = cs_fail(err, CSYNC_EMISUSE, "out is NULL");
+    if (rc == CSYNC_OK) {
+        *out = NULL;
+        rc = CS_OPTIONS_IN(&f, fetch, err);
+    }
+    if (rc == CSYNC_OK)
+        rc = check_fetch(&f, err);
+    if (rc == CSYNC_OK)
+        rc = cs_page_serve(replica, &f, out, err);
+    return cs_replica_leave(replica, rc, err);
+}
+
+/* The batch of a push names who sends it. */
+static int apply_checked(csync *replica, const csync_batch *batch, const csync_sync_options *options,
+                         csync_outcome *outcome, csync_result *result, csync_error *err)
+{
+    cs_apply a = {.batch = batch, .options = options, .outcome = outcome, .result = result};
+
+    if (options->strategy == CSYNC_CUSTOM && !options->on_conflict)
+        return cs_fail(err, CSYNC_EINVAL, "the custom strategy needs on_conflict");
+    if (batch->origin && batch->has_info) {
+        if (strcmp(batch->origin, replica->backend->origin) == 0)
+            return cs_fail(err, CSYNC_EINVAL, "the batch comes from this very replica");
+        a.peer = batch->origin;
+    }
+    return cs_apply_batch(replica, &a, err);
+}
+
+int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_options *options,
+                csync_outcome **outcome, csync_result *result, csync_error *err)
+{
+    csync_sync_options o;
+    csync_result r = {.struct_size = sizeof r};
+    csync_outcome *made = NULL;
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (outcome)
+        *outcome = NULL;
+    rc = batch ? CS_OPTIONS_IN(&o, options, err) : cs_fail(err, CSYNC_EMISUSE, "batch is NULL");
+    if (rc == CSYNC_OK && result)
+        rc = CS_STRUCT_CHECK(result, err);
+    if (rc == CSYNC_OK && outcome && !(made = cs_outcome_create()))
+        rc = cs_fail_nomem(err);
+    if (rc == CSYNC_OK)
+        rc = apply_checked(replica, batch, &o, made, &r, err);
+    if (rc == CSYNC_OK && result)
+        CS_STRUCT_OUT(result, &r);
+    if (rc == CSYNC_OK && outcome)
+        *outcome = made;
+    else
+        cs_outcome_destroy(made);
+    return cs_replica_leave(replica, rc, err);
+}
+
+int csync_resolve(const csync_change *local, const csync_change *remote, int strategy, int *decision,
+                  csync_error *err)
+{
+    int order = 0;
+    int rc = CSYNC_OK;
+
+    cs_error_clear(err);
+    MISUSE_IF_NULL(decision, err);
+    *decision = 0;
+    if (!local || !remote || !local->table || !remote->table || !local->pk || !remote->pk)
+        return cs_fail(err, CSYNC_EMISUSE, "a change, its table or its key is NULL");
+    if (strategy < CSYNC_LAST_WRITE_WINS || strategy >= CSYNC_CUSTOM)
+        return cs_fail(err, CSYNC_EINVAL, "strategy %d cannot be resolved without a callback", strategy);
+    if (strcmp(local->table, remote->table) != 0 || strcmp(local->pk, remote->pk) != 0)
+        return cs_fail(err, CSYNC_EINVAL, "the changes concern different rows");
+    rc = cs_change_compare(local, remote, &order, err);
+    if (strategy == CSYNC_SERVER_WINS)
+        order = -1;
+    else if (strategy == CSYNC_CLIENT_WINS)
+        order = 1;
+    if (rc == CSYNC_OK)
+        *decision = order < 0 ? CSYNC_TAKE_REMOTE : CSYNC_KEEP_LOCAL;
+    return rc;
+}

@@ -1,0 +1,163 @@
+/* backend.h - what sync/ asks of a database: one table of functions.
+ *
+ * All calls are made under the replica's lock and fail with a csync code and a filled err. No slot is
+ * optional: a missing ability is CSYNC_EUNSUPPORTED. Calls between begin and commit are one transaction;
+ * whoever began it rolls back after a failure. */
+#ifndef CS_BACKEND_H
+#define CS_BACKEND_H
+#include "codec/value.h"
+#include "csync.h"
+#include "model/change.h"
+#include "model/table.h"
+
+typedef struct cs_backend cs_backend;
+
+/* What is known of a row's winning change. */
+typedef struct cs_head {
+    int found;
+    int64_t version; /* of its log entry here; 0: not logged */
+    cs_stamp stamp; /* origin borrowed from the backend until it is closed */
+    int deleted, parked;
+    int agreed; /* a peer has exactly this change */
+    int has_base;
+    cs_stamp base; /* the change last agreed on before this one */
+    int64_t base_version; /* its log entry here; 0: none */
+} cs_head;
+
+/* One change on its way into the database. */
+typedef struct cs_item {
+    const cs_change *change;
+    cs_table *table; /* NULL: not tracked here */
+    cs_head head; /* filled by heads_get */
+    int force; /* take it whatever the head is: a resolver said so */
+    int local; /* a decision made here: logged as this replica's own, its seq is the new version */
+    int status; /* 0: not decided yet; CSYNC_APPLIED ... CSYNC_REJECTED */
+    const char *reason; /* static text: "foreign key", "unique", "check", "not null", "type", ... */
+    char message[160];
+} cs_item;
+
+typedef struct cs_merge {
+    int64_t via; /* id of the peer that the changes come from; 0: nobody in particular */
+    int agreed; /* that peer has them: they are agreed on with it */
+    int relay; /* log what wins */
+    int passes; /* retry passes for missing parents */
+    int (*tick)(void *ctx, csync_error *err); /* called every few rows; a code stops the merge */
+    void *ctx;
+} cs_merge;
+
+/* How far this replica and a peer are with each other's logs. */
+typedef struct cs_peer {
+    int64_t id; /* 0: not stored yet */
+    int64_t pulled; /* this replica has the peer's log up to here */
+    int64_t pushed; /* the peer has this replica's log up to here, as far as this replica knows */
+    int64_t accepted; /* as receiver: this replica took the peer's pushes up to here */
+} cs_peer;
+
+/* An entry of the conflict audit. */
+typedef struct cs_conflict {
+    int64_t id;
+    const char *at; /* when: timestamp text; filled on reading */
+    const char *strategy, *decision;
+    const csync_change *loser, *winner;
+} cs_conflict;
+
+/* A parked change. */
+typedef struct cs_parked {
+    const csync_change *change;
+    const char *reason, *message, *since;
+} cs_parked;
+
+typedef int (*cs_conflict_visit)(void *ctx, const cs_conflict *conflict, csync_error *err);
+typedef int (*cs_parked_visit)(void *ctx, const cs_parked *parked, csync_error *err);
+typedef int (*cs_row_visit)(void *ctx, const cs_value *values, size_t count, csync_error *err);
+
+typedef struct cs_page_request {
+    int64_t since;
+    int limit;
+    size_t max_bytes;
+    int64_t skip_via; /* leave out what came from this peer; 0: nothing */
+} cs_page_request;
+
+typedef struct cs_backend_ops {
+    const char *name;
+    void (*close)(cs_backend *b);
+    void (*interrupt)(cs_backend *b); /* any thread */
+    /* CSYNC_EBUSY when the application has a transaction open on this connection. */
+    int (*ready)(cs_backend *b, csync_error *err);
+
+    int (*begin)(cs_backend *b, int write, csync_error *err);
+    int (*commit)(cs_backend *b, csync_error *err);
+    void (*rollback)(cs_backend *b); /* safe when nothing is open */
+
+    /* Creates csync's tables where they are missing; `origin` NULL: the stored one or a new one. */
+    int (*init)(cs_backend *b, const char *origin, csync_error *err);
+    /* Brings b->tables up to date with the catalogue; repairs triggers. Adds to *repaired. In a write
+     * transaction. */
+    int (*check_schema)(cs_backend *b, int64_t *repaired, csync_error *err);
+    /* 1 when check_schema has something to do: asked in a read transaction. */
+    int (*schema_changed)(cs_backend *b, int *changed, csync_error *err);
+    int (*track)(cs_backend *b, const char *table, int capture, csync_error *err);
+    int (*untrack)(cs_backend *b, const char *table, csync_error *err);
+    int (*trigger_sql)(cs_backend *b, const char *table, int capture, cs_buf *sql, csync_error *err);
+
+    int (*suppress)(cs_backend *b, int on, csync_error *err);
+    /* Brings the heads up to the top of the log. */
+    int (*fold)(cs_backend *b, csync_error *err);
+    int (*needs_fold)(cs_backend *b, int *needed, csync_error *err);
+    /* Gives every head that is not in the log an entry there, and logs applied changes from now on. */
+    int (*start_relay)(cs_backend *b, csync_error *err);
+    int (*log_top)(cs_backend *b, int64_t *version, csync_error *err);
+    /* 1 when the log holds a local change after `since`. */
+    int (*pending)(cs_backend *b, int64_t since, int *found, csync_error *err);
+    /* Appends the heads after request->since to the batch and sets its positions. */
+    int (*page)(cs_backend *b, const cs_page_request *request, csync_batch *batch, csync_error *err);
+
+    int (*heads_get)(cs_backend *b, cs_item *items, size_t count, csync_error *err);
+    /* The row's winning change (also of a parked row), appended to the batch. */
+    int (*head_change)(cs_backend *b, const cs_item *item, csync_batch *batch, csync_error *err);
+    /* The log entry of that version, if it is still there and holds a row. */
+    int (*log_change)(cs_backend *b, int64_t version, csync_batch *batch, csync_error *err);
+    /* The peer has this very change: the head is agreed on if it is this change, else its base is. */
+    int (*agree)(cs_backend *b, cs_table *table, const csync_change *change, csync_error *err);
+    /* Decides and writes every item with status 0, in an order that foreign keys allow. */
+    int (*merge)(cs_backend *b, cs_item *items, size_t count, const cs_merge *how, csync_error *err);
+    /* Raises the clock: local stamps made from now on are above `ts`. */
+    int (*raise_clock)(cs_backend *b, int64_t ts, csync_error *err);
+    /* A timestamp for a change made now: above every stamp seen. */
+    int (*stamp_now)(cs_backend *b, int64_t *ts, csync_error *err);
+
+    int (*peer_get)(cs_backend *b, const char *peer, cs_peer *out, csync_error *err);
+    int (*peer_put)(cs_backend *b, const char *peer, cs_peer *value, csync_error *err);
+    int (*other_peers)(cs_backend *b, const char *peer, int *found, csync_error *err);
+    int (*state)(cs_backend *b, csync_state *out, csync_error *err);
+
+    int (*conflict_add)(cs_backend *b, const cs_conflict *conflict, csync_error *err);
+    int (*conflicts)(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
+                     csync_error *err);
+    int (*parked)(cs_backend *b, cs_parked_visit visit, void *ctx, csync_error *err);
+    /* Every row of a table in order of its key, values in the table's column order. */
+    int (*scan)(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);
+    int (*execute)(cs_backend *b, const char *sql, const csync_value *params, size_t count,
+                   csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
+} cs_backend_ops;
+
+/* First member of each backend's own struct. */
+struct cs_backend {
+    const cs_backend_ops *ops;
+    cs_table **tables; /* tracked, in order of name */
+    size_t table_count;
+    char origin[CSYNC_ORIGIN_SIZE];
+    int relay; /* applied changes are logged */
+};
+
+/* Sets status, reason (static text) and message of an item that is refused or parked. */
+void cs_item_refuse(cs_item *item, int status, const char *reason, const char *message);
+cs_table *cs_backend_table(const cs_backend *b, const char *name, size_t len); /* NULL: not tracked */
+
+/* Uses the copy of SQLite that `dl_handle` leads to; NULL: the process's own, else the system's. */
+int cs_sqlite_bind(void *dl_handle, csync_error *err);
+int cs_sqlite_open(cs_backend **out, const char *path, const csync_open_options *options,
+                   csync_error *err);
+int cs_sqlite_attach(cs_backend **out, void *db, const void *api, const csync_open_options *options,
+                     csync_error *err);
+#endif

@@ -1,0 +1,144 @@
+/* capture.c - rows that no trigger has logged: those that were there before track, and those that may have
+ * changed while the triggers were gone. */
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+#include "codec/canonical.h"
+
+#define OLDEST "1970-01-01T00:00:00.000Z"
+
+/* Rows that were there before take part as changes older than any edit: a device that joins with an old copy
+ * must not override what others wrote since. */
+int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    cs_buf sql = {0};
+
+    cs_buf_puts(&sql, "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) SELECT ");
+    cs_put_literal(&sql, t->name);
+    cs_buf_puts(&sql, ",");
+    sq_put_key_sql(&sql, t, "");
+    cs_buf_puts(&sql, ",'insert','" OLDEST "' FROM main.");
+    cs_put_ident(&sql, t->name);
+    return sq_exec_buf(b, &sql, err);
+}
+
+/* ---- after triggers were lost ---- */
+
+static int append_local(cs_sqlite *b, const cs_table *t, const char *pk, const char *operation,
+                        csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b, "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) SELECT "
+                           "?1,?2,?3,max(strftime('%Y-%m-%dT%H:%M:%fZ','now'),clock) "
+                           "FROM main._sync_session WHERE rowid=1",
+                        &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, t->name);
+    sq_bind_text(b, stmt, 2, pk);
+    sq_bind_text(b, stmt, 3, operation);
+    rc = sq_run(b, stmt, err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+/* 1 when the log holds exactly this content for the head. */
+static int logged_same(cs_sqlite *b, const cs_head *head, const cs_buf *row, csync_error *err)
+{
+    csync_batch *batch = cs_batch_create();
+    cs_buf was = {0}, is = {0};
+    int same = 0;
+    int rc = batch ? sq_log_change(&b->base, head->version, batch, err) : cs_fail_nomem(err);
+
+    if (rc == CSYNC_OK && batch->count && batch->items[0].pub.payload) {
+        const csync_change *c = &batch->items[0].pub;
+
+        rc = cs_canonical_json(&was, c->payload, strlen(c->payload), err);
+        if (rc == CSYNC_OK)
+            rc = cs_canonical_json(&is, row->data, row->len, err);
+        same = rc == CSYNC_OK && was.len == is.len && memcmp(was.data, is.data, is.len) == 0;
+    }
+    cs_buf_free(&was);
+    cs_buf_free(&is);
+    cs_batch_destroy(batch);
+    return rc != CSYNC_OK ? rc : same;
+}
+
+/* The row at `stmt` (SQT_ROW_SCAN): logged as changed unless the log proves that it is not. */
+static int recapture_row(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, csync_error *err)
+{
+    cs_buf pk = {0}, row = {0};
+    cs_head head;
+    int rc, same = 0;
+
+    sq_put_row(b, stmt, 0, t, &row);
+    sq_put_key_of_row(b, stmt, t, &pk);
+    rc = cs_buf_check(&row, err);
+    if (rc == CSYNC_OK)
+        rc = cs_buf_check(&pk, err);
+    if (rc == CSYNC_OK)
+        rc = sq_read_key(b, t, pk.data, pk.len, err);
+    if (rc == CSYNC_OK)
+        rc = sq_head_get(b, t, &head, NULL, NULL, err);
+    if (rc == CSYNC_OK && head.found && !head.deleted && head.version)
+        rc = same = logged_same(b, &head, &row, err);
+    if (rc >= 0)
+        rc = same ? CSYNC_OK : append_local(b, t, pk.data, head.found ? "update" : "insert", err);
+    cs_buf_free(&pk);
+    cs_buf_free(&row);
+    return rc;
+}
+
+/* Live heads without a row: the row was deleted unseen. */
+static int recapture_deletes(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt = NULL;
+    cs_buf sql = {0}, pk = {0};
+    int rc;
+
+    cs_buf_puts(&sql, "SELECT ");
+    for (size_t i = 0; i < t->key_count; i++)
+        cs_buf_printf(&sql, "%sk%zu", i ? "," : "", i + 1);
+    cs_buf_printf(&sql, " FROM main._sync_rows_%lld h WHERE NOT state&%d AND NOT parked AND NOT EXISTS("
+                        "SELECT 1 FROM main.", (long long)t->id, SQ_DELETED);
+    cs_put_ident(&sql, t->name);
+    for (size_t i = 0; i < t->key_count; i++) {
+        cs_buf_puts(&sql, i ? " AND r." : " r WHERE r.");
+        cs_put_ident(&sql, t->columns[t->key[i]].name);
+        cs_buf_printf(&sql, "=h.k%zu", i + 1);
+    }
+    cs_buf_puts(&sql, ")");
+    rc = cs_buf_check(&sql, err);
+    if (rc == CSYNC_OK)
+        rc = sq_prepare(b, sql.data, &stmt, err);
+    cs_buf_free(&sql);
+    while (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
+        cs_buf_clear(&pk);
+        sq_put_key(b, stmt, 0, t, &pk);
+        rc = cs_buf_check(&pk, err);
+        if (rc == CSYNC_OK)
+            rc = append_local(b, t, pk.data, "delete", err);
+    }
+    sqlite3_finalize(stmt);
+    cs_buf_free(&pk);
+    return rc;
+}
+
+int sq_recapture(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fold(&b->base, err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_table_stmt(b, t, SQT_ROW_SCAN, &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1 && (rc = recapture_row(b, t, stmt, err)) == CSYNC_OK)
+        ;
+    sqlite3_reset(stmt);
+    return rc == CSYNC_OK ? recapture_deletes(b, t, err) : rc;
+}

@@ -1,0 +1,120 @@
+/* fold.c - bringing the heads up to the top of the log: writers never pay for them. */
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+#include "base/log.h"
+
+static int folded_version(cs_sqlite *b, int64_t *out, csync_error *err)
+{
+    return sq_state_int(b, "folded_version", out, err);
+}
+
+int sq_needs_fold(cs_backend *base, int *needed, csync_error *err)
+{
+    int64_t folded = 0, top = 0;
+    int rc = folded_version((cs_sqlite *)base, &folded, err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_log_top(base, &top, err);
+    *needed = top > folded;
+    return rc;
+}
+
+/* A local write over a parked change: what was parked is no head any more. */
+static int drop_parked(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    cs_head head;
+    int64_t parked = 0;
+    int rc = sq_head_get(b, t, &head, NULL, &parked, err);
+
+    return rc == CSYNC_OK && parked ? sq_park_drop(b, t, parked, err) : rc;
+}
+
+/* One local log entry (columns of SQ_LOG_LOCAL_SCAN) becomes its row's head. */
+static int fold_entry(cs_sqlite *b, cs_table *t, sqlite3_stmt *entry, int any_parked, csync_error *err)
+{
+    SQ_API(b);
+    int64_t version = sqlite3_column_int64(entry, 0), ts = 0;
+    const char *timestamp = sq_column_text(b, entry, 4);
+    int deleted = strcmp(sq_column_text(b, entry, 3), "delete") == 0;
+    sqlite3_stmt *stmt;
+    int at;
+    int rc = any_parked ? drop_parked(b, t, err) : CSYNC_OK;
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (cs_time_parse(timestamp, strlen(timestamp), &ts) != 0)
+        return cs_fail(err, CSYNC_EDB, "entry %lld of _sync_log has a damaged timestamp: %.40s",
+                       (long long)version, timestamp);
+    rc = sq_table_stmt(b, t, SQT_HEAD_FOLD, &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    at = sq_bind_key(b, stmt, t);
+    sqlite3_bind_int64(stmt, at, version);
+    sqlite3_bind_int64(stmt, at + 1, ts);
+    sqlite3_bind_int64(stmt, at + 2, b->me);
+    sqlite3_bind_int64(stmt, at + 3, version);
+    sqlite3_bind_int64(stmt, at + 4, deleted ? SQ_DELETED : 0);
+    sqlite3_bind_int64(stmt, at + 5, 0);
+    return sq_run(b, stmt, err);
+}
+
+typedef struct fold_state {
+    int64_t last; /* version */
+    int64_t latest; /* timestamp */
+    int any_parked;
+} fold_state;
+
+static int fold_row(cs_sqlite *b, sqlite3_stmt *entry, fold_state *f, csync_error *err)
+{
+    SQ_API(b);
+    const char *name = sq_column_text(b, entry, 1), *pk = sq_column_text(b, entry, 2);
+    const char *timestamp = sq_column_text(b, entry, 4);
+    cs_table *t = cs_backend_table(&b->base, name, strlen(name));
+    int64_t ts = 0;
+    int rc;
+
+    f->last = sqlite3_column_int64(entry, 0);
+    if (!t || !sqlite3_column_int(entry, 5))
+        return CSYNC_OK; /* untracked since, or folded by the apply that logged it */
+    rc = sq_read_key(b, t, pk, strlen(pk), err);
+    if (rc == CSYNC_EINVAL) { /* SQLite lets NULL into a key; such a row cannot be told apart elsewhere */
+        cs_log(CSYNC_LOG_WARNING, "a row of table \"%s\" has no usable key and is not synced: %.200s", name,
+               pk);
+        return CSYNC_OK;
+    }
+    if (rc == CSYNC_OK)
+        rc = fold_entry(b, t, entry, f->any_parked, err);
+    if (cs_time_parse(timestamp, strlen(timestamp), &ts) == 0 && ts > f->latest)
+        f->latest = ts;
+    return rc;
+}
+
+int sq_fold(cs_backend *base, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    fold_state f = {0, 0, 0};
+    sqlite3_stmt *entry, *probe;
+    int64_t folded = 0;
+    int rc = folded_version(b, &folded, err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_fixed(b, SQ_PARK_ANY, &probe, err);
+    if (rc != CSYNC_OK || (rc = sq_step(b, probe, err)) < 0)
+        return rc;
+    f.any_parked = rc == 1;
+    sqlite3_reset(probe);
+    rc = sq_fixed(b, SQ_LOG_LOCAL_SCAN, &entry, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    sqlite3_bind_int64(entry, 1, folded);
+    while ((rc = sq_step(b, entry, err)) == 1 && (rc = fold_row(b, entry, &f, err)) == CSYNC_OK)
+        ;
+    sqlite3_reset(entry);
+    if (rc == CSYNC_OK && f.last > folded)
+        rc = sq_state_put_int(b, "folded_version", f.last, err);
+    if (rc == CSYNC_OK && f.latest)
+        rc = sq_raise_clock(base, f.latest, err);
+    return rc;
+}

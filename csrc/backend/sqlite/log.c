@@ -1,0 +1,175 @@
+/* log.c - the log: its entries, and completing it for others to read. */
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+
+int sq_log_top(cs_backend *base, int64_t *version, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_TOP, &stmt, err);
+
+    *version = 0;
+    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
+        *version = sqlite3_column_int64(stmt, 0);
+        rc = CSYNC_OK;
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_PENDING, &stmt, err);
+
+    *found = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    sqlite3_bind_int64(stmt, 1, since);
+    sq_bind_text(b, stmt, 2, base->origin);
+    rc = sq_step(b, stmt, err);
+    *found = rc == 1;
+    sqlite3_reset(stmt);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
+int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int64_t seq, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_APPEND, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sqlite3_bind_int64(stmt, 1, version);
+    sq_bind_text(b, stmt, 2, change->table);
+    sq_bind_text(b, stmt, 3, change->pk);
+    sq_bind_text(b, stmt, 4, cs_operation_name(change->operation));
+    sq_bind_text(b, stmt, 5, change->payload);
+    sq_bind_text(b, stmt, 6, change->origin);
+    sq_bind_text(b, stmt, 7, change->timestamp);
+    sqlite3_bind_int64(stmt, 8, seq);
+    return sq_run(b, stmt, err);
+}
+
+/* ---- completing the log ---- */
+
+static int next_version(cs_sqlite *b, int64_t *out, csync_error *err)
+{
+    int rc = sq_log_top(&b->base, out, err);
+
+    ++*out;
+    return rc;
+}
+
+/* The head at `stmt` (SQT_HEAD_UNLOGGED) gets the log entry `version`; its row is read when it is sent. */
+static int log_head(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int64_t version, csync_error *err)
+{
+    SQ_API(b);
+    csync_change change = {.struct_size = sizeof change, .table = t->name};
+    char timestamp[CS_TIME_SIZE];
+    int n = (int)t->key_count;
+    cs_buf pk = {0};
+    sqlite3_stmt *put;
+    int rc;
+
+    sq_put_key(b, stmt, 0, t, &pk);
+    rc = cs_buf_check(&pk, err);
+    cs_time_format(sqlite3_column_int64(stmt, n), timestamp);
+    change.timestamp = timestamp;
+    change.operation = sqlite3_column_int64(stmt, n + 3) & SQ_DELETED ? CSYNC_DELETE : CSYNC_INSERT;
+    change.pk = pk.data;
+    if (rc == CSYNC_OK)
+        rc = sq_origin_text(b, sqlite3_column_int64(stmt, n + 1), &change.origin, err);
+    if (rc == CSYNC_OK)
+        rc = sq_log_append(b, version, &change, sqlite3_column_int64(stmt, n + 2), err);
+    if (rc == CSYNC_OK)
+        rc = sq_read_key(b, t, pk.data, pk.len, err);
+    if (rc == CSYNC_OK)
+        rc = sq_table_stmt(b, t, SQT_HEAD_VERSION, &put, err);
+    if (rc == CSYNC_OK) {
+        sq_bind_int(b, put, sq_bind_key(b, put, t), version);
+        rc = sq_run(b, put, err);
+    }
+    cs_buf_free(&pk);
+    return rc;
+}
+
+/* The scan is sorted, so SQLite reads it to the end before the first row: updating heads is safe. */
+static int log_heads(cs_sqlite *b, cs_table *t, int64_t *version, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_table_stmt(b, t, SQT_HEAD_UNLOGGED, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1 && (rc = log_head(b, t, stmt, *version, err)) == CSYNC_OK)
+        ++*version;
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+/* Tables in order of rank: whoever reads the log finds parents first. */
+int sq_start_relay(cs_backend *base, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    int64_t version = 0;
+    int rc;
+
+    if (base->relay)
+        return CSYNC_OK;
+    rc = sq_fold(base, err);
+    if (rc == CSYNC_OK)
+        rc = next_version(b, &version, err);
+    for (int rank = 0, left = 1; rc == CSYNC_OK && left; rank++) {
+        left = 0;
+        for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++) {
+            left |= base->tables[i]->rank > rank;
+            if (base->tables[i]->rank == rank)
+                rc = log_heads(b, base->tables[i], &version, err);
+        }
+    }
+    if (rc == CSYNC_OK)
+        rc = sq_state_put_int(b, "folded_version", version - 1, err);
+    if (rc == CSYNC_OK)
+        rc = sq_state_put_text(b, "relay", "1", err);
+    base->relay = rc == CSYNC_OK;
+    return rc;
+}
+
+/* ---- entries ---- */
+
+int sq_log_change(cs_backend *base, int64_t version, csync_batch *batch, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    csync_change c = {.struct_size = sizeof c, .version = version};
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_ENTRY, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sqlite3_bind_int64(stmt, 1, version);
+    rc = sq_step(b, stmt, err);
+    if (rc == 1 && sqlite3_column_type(stmt, 4) == SQLITE_NULL) {
+        rc = CSYNC_OK;
+    } else if (rc == 1) {
+        const char *operation = sq_column_text(b, stmt, 3), *origin = sq_column_text(b, stmt, 5);
+
+        c.table = sq_column_text(b, stmt, 1);
+        c.pk = sq_column_text(b, stmt, 2);
+        c.operation = cs_operation_parse(operation, strlen(operation));
+        c.payload = sq_column_text(b, stmt, 4);
+        c.origin = origin ? origin : base->origin;
+        c.timestamp = sq_column_text(b, stmt, 6);
+        c.seq = origin ? sqlite3_column_int64(stmt, 7) : version;
+        rc = cs_batch_add(batch, &c, err);
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}

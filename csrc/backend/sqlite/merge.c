@@ -1,0 +1,489 @@
+/* merge.c - a batch's changes on their way into the database.
+ *
+ * A change that beats its row's head becomes the head, is logged, and its row is written: parents first,
+ * then deletes, children first. Rows that a foreign key refuses are tried again, at last with the keys
+ * deferred (cycles, self references); what still cannot be written is parked, which takes its old row out
+ * of the table, so that what is visible depends on the heads alone. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+#include "base/mem.h"
+#include "codec/canonical.h"
+
+typedef struct merge {
+    cs_sqlite *b;
+    cs_item *items;
+    const cs_merge *how;
+    size_t *order; /* items in the order in which they are written */
+    size_t count;
+    size_t *waiting; /* won, but refused so far */
+    size_t n_waiting;
+    int suspect; /* a row was written, but a deferred foreign key is not satisfied */
+    size_t done;
+} merge;
+
+static int tick(merge *m, csync_error *err)
+{
+    return m->how->tick && ++m->done % 64 == 0 ? m->how->tick(m->how->ctx, err) : CSYNC_OK;
+}
+
+/* ---- taking the head ---- */
+
+static int take_head(merge *m, cs_item *item, int force, int *won, csync_error *err)
+{
+    cs_sqlite *b = m->b;
+    SQ_API(b);
+    const cs_change *c = item->change;
+    int logged = item->local || m->how->relay;
+    int state = (c->pub.operation == CSYNC_DELETE ? SQ_DELETED : 0) |
+                (m->how->agreed && !item->local ? SQ_AGREED : 0);
+    sqlite3_stmt *stmt;
+    int64_t origin = 0;
+    int at;
+    int rc = sq_origin_id(b, c->pub.origin, &origin, err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_table_stmt(b, item->table, force ? SQT_HEAD_FORCE : SQT_HEAD_TAKE, &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    at = sq_bind_key(b, stmt, item->table);
+    sqlite3_bind_int64(stmt, at, logged ? b->next_version : 0);
+    sqlite3_bind_int64(stmt, at + 1, c->ts);
+    sqlite3_bind_int64(stmt, at + 2, origin);
+    sqlite3_bind_int64(stmt, at + 3, item->local ? b->next_version : c->pub.seq);
+    sqlite3_bind_int64(stmt, at + 4, state);
+    sqlite3_bind_int64(stmt, at + 5, item->local ? 0 : m->how->via);
+    rc = sq_run(b, stmt, err);
+    *won = rc == CSYNC_OK && sqlite3_changes(b->db) > 0;
+    return rc;
+}
+
+/* The row's content against the change's, both in canonical form. */
+static int compare_content(merge *m, cs_item *item, int *order, csync_error *err)
+{
+    cs_buf row = {0}, ours = {0}, theirs = {0};
+    int found = 0;
+    int rc = sq_row_payload(m->b, item->table, &row, &found, err);
+
+    *order = 0;
+    if (rc == CSYNC_OK && found)
+        rc = cs_canonical_json(&ours, row.data, row.len, err);
+    if (rc == CSYNC_OK && found)
+        rc = cs_canonical_json(&theirs, item->change->pub.payload, item->change->payload_len, err);
+    if (rc == CSYNC_OK && found) {
+        size_t n = ours.len < theirs.len ? ours.len : theirs.len;
+
+        *order = memcmp(theirs.data, ours.data, n);
+        if (*order == 0)
+            *order = theirs.len < ours.len ? -1 : theirs.len > ours.len;
+    }
+    cs_buf_free(&row);
+    cs_buf_free(&ours);
+    cs_buf_free(&theirs);
+    return rc;
+}
+
+/* The head was not beaten. Equal stamps are one change, unless a copied file made two of it: then delete
+ * before row and the canonical payload decide. */
+static int settle_loser(merge *m, cs_item *item, int *won, csync_error *err)
+{
+    cs_stamp mine = cs_change_stamp(item->change);
+    int deletes = item->change->pub.operation == CSYNC_DELETE, order = 0;
+    cs_head head;
+    int rc = sq_head_get(m->b, item->table, &head, NULL, NULL, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (cs_stamp_compare(&mine, &head.stamp) != 0) {
+        item->status = CSYNC_LOST;
+        return CSYNC_OK;
+    }
+    item->status = CSYNC_DUPLICATE;
+    if (deletes != head.deleted)
+        order = deletes ? 1 : -1;
+    else if (!deletes && !head.parked)
+        rc = compare_content(m, item, &order, err);
+    if (rc != CSYNC_OK || order == 0)
+        return rc;
+    item->status = order < 0 ? CSYNC_LOST : 0;
+    return order < 0 ? CSYNC_OK : take_head(m, item, 1, won, err);
+}
+
+/* An older change of the row that is parked is not the head any more. */
+static int drop_parked(merge *m, cs_item *item, csync_error *err)
+{
+    cs_head head;
+    int64_t parked = 0;
+    int rc = sq_head_get(m->b, item->table, &head, NULL, &parked, err);
+
+    return rc == CSYNC_OK && parked ? sq_park_drop(m->b, item->table, parked, err) : rc;
+}
+
+static int log_winner(merge *m, cs_item *item, csync_error *err)
+{
+    cs_sqlite *b = m->b;
+    int rc;
+
+    if (!item->local && !m->how->relay)
+        return CSYNC_OK;
+    rc = sq_log_append(b, b->next_version, &item->change->pub,
+                       item->local ? b->next_version : item->change->pub.seq, err);
+    b->next_version++;
+    return rc;
+}
+
+/* ---- one change ---- */
+
+static int write_item(merge *m, size_t index, int decoded, csync_error *err)
+{
+    cs_sqlite *b = m->b;
+    cs_item *item = &m->items[index];
+    csync_error why = CSYNC_ERROR_INIT;
+    const char *reason = NULL;
+    int rc = decoded ? sq_put_cells(b, item->table, &reason, &why)
+                     : sq_write_row(b, item->table, &item->change->pub, &reason, &why);
+
+    if (rc != CSYNC_OK) {
+        if (err)
+            *err = why;
+        return rc;
+    }
+    if (reason) {
+        cs_item_refuse(item, CSYNC_PARKED, reason, why.message);
+        return CSYNC_OK;
+    }
+    item->status = CSYNC_APPLIED;
+    m->suspect |= b->foreign_keys && sq_violated(b);
+    return CSYNC_OK;
+}
+
+/* Rows that forbid the delete are parked first: their parent is gone everywhere. */
+static int delete_item(merge *m, size_t index, csync_error *err)
+{
+    cs_item *item = &m->items[index];
+    int rc = CSYNC_OK;
+
+    if (m->b->foreign_keys && item->table->blocks_delete)
+        rc = sq_park_children(m->b, item->table, 0, err);
+    if (rc == CSYNC_OK)
+        rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
+    return rc == CSYNC_OK ? write_item(m, index, 0, err) : rc;
+}
+
+/* Decodes key and payload. A malformed change is rejected; a column that we do not have is no fault. */
+static int decode(merge *m, cs_item *item, const char **reason, csync_error *why)
+{
+    const cs_change *c = item->change;
+    int rc = sq_read_key(m->b, item->table, c->pub.pk, c->pk_len, why);
+
+    *reason = NULL;
+    if (rc == CSYNC_OK && c->pub.operation != CSYNC_DELETE)
+        rc = sq_read_payload(m->b, item->table, c->pub.payload, c->payload_len, why);
+    if (rc == CSYNC_ESCHEMA) {
+        *reason = "unknown column";
+        return CSYNC_OK;
+    }
+    if (rc == CSYNC_EINVAL) {
+        cs_item_refuse(item, CSYNC_REJECTED, "malformed", why->message);
+        return CSYNC_OK;
+    }
+    return rc;
+}
+
+static int merge_item(merge *m, size_t index, int any_parked, csync_error *err)
+{
+    cs_item *item = &m->items[index];
+    csync_error why = CSYNC_ERROR_INIT;
+    const char *reason = NULL;
+    int won = 0;
+    int rc = decode(m, item, &reason, &why);
+
+    if (rc != CSYNC_OK && err)
+        *err = why;
+    if (rc != CSYNC_OK || item->status)
+        return rc;
+    rc = take_head(m, item, item->force, &won, err);
+    if (rc == CSYNC_OK && !won)
+        rc = settle_loser(m, item, &won, err);
+    if (rc != CSYNC_OK || !won)
+        return rc;
+    if (any_parked)
+        rc = drop_parked(m, item, err);
+    if (rc == CSYNC_OK)
+        rc = log_winner(m, item, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    if (item->change->pub.operation == CSYNC_DELETE)
+        return delete_item(m, index, err);
+    if (reason)
+        cs_item_refuse(item, CSYNC_PARKED, reason, why.message);
+    else
+        rc = write_item(m, index, 1, err);
+    if (rc == CSYNC_OK && item->status == CSYNC_PARKED)
+        m->waiting[m->n_waiting++] = index;
+    return rc;
+}
+
+/* ---- order ---- */
+
+typedef struct order_key {
+    size_t index;
+    int rank; /* upserts by rank, then deletes against it */
+} order_key;
+
+static int by_rank(const void *a, const void *b)
+{
+    const order_key *x = a, *y = b;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Fills m->order; *upserts is how many of them are no deletes. Unknown tables come out at once. */
+static int make_order(merge *m, size_t count, size_t *upserts, csync_error *err)
+{
+    order_key *keys = cs_calloc(count + 1, sizeof *keys);
+    int sorted = 1;
+
+    *upserts = 0;
+    if (!keys)
+        return cs_fail_nomem(err);
+    for (size_t i = 0; i < count; i++) {
+        const cs_item *item = &m->items[i];
+        int deletes = item->change->pub.operation == CSYNC_DELETE;
+
+        if (item->status || !item->table)
+            continue;
+        keys[m->count].index = i;
+        keys[m->count].rank = deletes ? INT32_MAX - item->table->rank : item->table->rank;
+        sorted &= m->count == 0 || keys[m->count - 1].rank <= keys[m->count].rank;
+        *upserts += !deletes;
+        m->count++;
+    }
+    if (!sorted)
+        qsort(keys, m->count, sizeof *keys, by_rank);
+    for (size_t i = 0; i < m->count; i++)
+        m->order[i] = keys[i].index;
+    cs_free(keys);
+    return CSYNC_OK;
+}
+
+static int merge_range(merge *m, size_t from, size_t to, int any_parked, csync_error *err)
+{
+    for (size_t i = from; i < to; i++) {
+        int rc = merge_item(m, m->order[i], any_parked, err);
+
+        if (rc == CSYNC_OK)
+            rc = tick(m, err);
+        if (rc != CSYNC_OK)
+            return rc;
+    }
+    return CSYNC_OK;
+}
+
+/* ---- what was refused ---- */
+
+/* Tries each waiting row again; *progress says whether one got in. */
+static int retry_pass(merge *m, int *progress, csync_error *err)
+{
+    size_t left = 0;
+
+    *progress = 0;
+    for (size_t i = 0; i < m->n_waiting; i++) {
+        size_t index = m->waiting[i];
+        cs_item *item = &m->items[index];
+        int rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
+
+        if (rc == CSYNC_OK)
+            rc = write_item(m, index, 0, err);
+        if (rc != CSYNC_OK)
+            return rc;
+        if (item->status == CSYNC_PARKED)
+            m->waiting[left++] = index;
+        else
+            *progress = 1;
+    }
+    m->n_waiting = left;
+    return CSYNC_OK;
+}
+
+static int retry(merge *m, csync_error *err)
+{
+    int progress = 1;
+    int rc = CSYNC_OK;
+
+    for (int pass = 0; rc == CSYNC_OK && progress && m->n_waiting && pass < m->how->passes; pass++)
+        rc = retry_pass(m, &progress, err);
+    return rc;
+}
+
+static int park_item(merge *m, cs_item *item, csync_error *err)
+{
+    int rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
+
+    return rc == CSYNC_OK ? sq_park(m->b, item->table, &item->change->pub, item->reason, item->message, err)
+                          : rc;
+}
+
+static int in_cycle(const merge *m)
+{
+    for (size_t i = 0; i < m->n_waiting; i++)
+        if (m->items[m->waiting[i]].table->in_cycle)
+            return 1;
+    return 0;
+}
+
+/* With foreign keys deferred every row of a cycle gets in; those whose parent is missing all the same are
+ * taken out again. */
+static int settle_deferred(merge *m, csync_error *err)
+{
+    int rc = CSYNC_OK, progress;
+
+    if (!m->b->foreign_keys || (!m->suspect && !in_cycle(m)))
+        return CSYNC_OK;
+    rc = sq_defer(m->b, 1, err);
+    if (rc == CSYNC_OK && in_cycle(m))
+        rc = retry_pass(m, &progress, err);
+    if (rc == CSYNC_OK && sq_violated(m->b))
+        rc = sq_park_orphans(m->b, err);
+    if (rc == CSYNC_OK)
+        rc = sq_defer(m->b, 0, err);
+    return rc;
+}
+
+static int park_waiting(merge *m, csync_error *err)
+{
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < m->n_waiting; i++)
+        rc = park_item(m, &m->items[m->waiting[i]], err);
+    m->n_waiting = 0;
+    return rc;
+}
+
+/* Deletes that were refused (rows of an untracked table refer to the row). */
+static int park_deletes(merge *m, size_t from, csync_error *err)
+{
+    int rc = CSYNC_OK;
+
+    for (size_t i = from; rc == CSYNC_OK && i < m->count; i++)
+        if (m->items[m->order[i]].status == CSYNC_PARKED)
+            rc = park_item(m, &m->items[m->order[i]], err);
+    return rc;
+}
+
+/* Rows were parked and came back since; the outcome is what holds now. */
+static int final_status(merge *m, csync_error *err)
+{
+    for (size_t i = 0; i < m->count; i++) {
+        cs_item *item = &m->items[m->order[i]];
+        cs_head head;
+        int rc;
+
+        if (item->status != CSYNC_PARKED && item->status != CSYNC_APPLIED)
+            continue;
+        rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
+        if (rc == CSYNC_OK)
+            rc = sq_head_get(m->b, item->table, &head, NULL, NULL, err);
+        if (rc != CSYNC_OK)
+            return rc;
+        if (item->status == CSYNC_APPLIED && head.parked)
+            item->reason = "foreign key";
+        item->status = head.parked ? CSYNC_PARKED : CSYNC_APPLIED;
+    }
+    return CSYNC_OK;
+}
+
+static int any_parked(cs_sqlite *b, int *any, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_PARK_ANY, &stmt, err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_step(b, stmt, err);
+    *any = rc == 1;
+    sqlite3_reset(stmt);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
+static int park_unknown(merge *m, size_t count, csync_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        cs_item *item = &m->items[i];
+        int rc;
+
+        if (item->table || item->status)
+            continue;
+        rc = sq_park_unknown(m->b, item->change, m->how->relay, &item->status, err);
+        item->reason = "unknown table";
+        if (rc != CSYNC_OK)
+            return rc;
+    }
+    return CSYNC_OK;
+}
+
+static int run(merge *m, size_t count, csync_error *err)
+{
+    size_t upserts = 0;
+    int parked = 0;
+    int rc = make_order(m, count, &upserts, err);
+
+    if (rc == CSYNC_OK)
+        rc = any_parked(m->b, &parked, err);
+    if (rc == CSYNC_OK)
+        rc = merge_range(m, 0, upserts, parked, err);
+    if (rc == CSYNC_OK)
+        rc = retry(m, err);
+    if (rc == CSYNC_OK)
+        rc = settle_deferred(m, err);
+    if (rc == CSYNC_OK)
+        rc = park_waiting(m, err);
+    if (rc == CSYNC_OK)
+        rc = merge_range(m, upserts, m->count, parked, err);
+    if (rc == CSYNC_OK)
+        rc = park_deletes(m, upserts, err);
+    if (rc == CSYNC_OK)
+        rc = park_unknown(m, count, err);
+    if (rc == CSYNC_OK)
+        rc = any_parked(m->b, &parked, err);
+    if (rc == CSYNC_OK && parked)
+        rc = sq_unpark(m->b, err);
+    return rc == CSYNC_OK && parked ? final_status(m, err) : rc;
+}
+
+static int reload_state(cs_sqlite *b, csync_error *err)
+{
+    int64_t on = 0;
+    int rc = sq_log_top(&b->base, &b->next_version, err);
+
+    b->next_version++;
+    b->captured = 0;
+    if (rc == CSYNC_OK)
+        rc = sq_query_int(b, "PRAGMA foreign_keys", &on, err);
+    b->foreign_keys = on != 0;
+    return rc;
+}
+
+int sq_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    merge m = {.b = b, .items = items, .how = how};
+    int rc = reload_state(b, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    m.order = cs_calloc(2 * count + 2, sizeof *m.order);
+    if (!m.order)
+        return cs_fail_nomem(err);
+    m.waiting = m.order + count + 1;
+    rc = run(&m, count, err);
+    if (rc == CSYNC_OK && b->captured)
+        rc = sq_fold(base, err);
+    else if (rc == CSYNC_OK)
+        rc = sq_state_put_int(b, "folded_version", b->next_version - 1, err);
+    cs_free(m.order);
+    return rc;
+}

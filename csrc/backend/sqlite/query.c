@@ -1,0 +1,143 @@
+/* query.c - reading whole tables, and the application's own SQL. */
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+#include "base/mem.h"
+
+int sq_scan(cs_backend *base, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_table_stmt(b, (cs_table *)table, SQT_ROW_SCAN, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1) {
+        for (size_t i = 0; i < table->count; i++)
+            sq_column(b, stmt, (int)i, &b->cells[i]);
+        rc = visit(ctx, b->cells, table->count, err);
+        if (rc != CSYNC_OK)
+            break;
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+static int bind_params(cs_sqlite *b, sqlite3_stmt *stmt, const csync_value *params, size_t count,
+                       csync_error *err)
+{
+    SQ_API(b);
+    size_t wanted = (size_t)sqlite3_bind_parameter_count(stmt);
+
+    if (wanted != count)
+        return cs_fail(err, CSYNC_EINVAL, "the statement has %zu parameters, %zu were given", wanted, count);
+    for (size_t i = 0; i < count; i++) {
+        static const enum cs_type types[] = {CS_NULL, CS_INT, CS_REAL, CS_TEXT, CS_BLOB};
+        const csync_value *p = &params[i];
+        cs_value v = {CS_NULL, p->integer, p->real, NULL, 0};
+
+        if (p->type < CSYNC_NULL || p->type > CSYNC_BLOB || (p->length && !p->data))
+            return cs_fail(err, CSYNC_EINVAL, "parameter %zu has no valid type", i + 1);
+        v.type = types[p->type];
+        if (p->type >= CSYNC_TEXT) {
+            v.text = p->data;
+            v.len = p->length;
+        }
+        sq_bind(b, stmt, (int)i + 1, &v);
+    }
+    return CSYNC_OK;
+}
+
+/* What a row callback gets; one allocation for names and values. */
+typedef struct row_out {
+    int columns;
+    const char **names;
+    csync_value *values;
+} row_out;
+
+static int row_out_init(cs_sqlite *b, row_out *r, sqlite3_stmt *stmt, csync_error *err)
+{
+    SQ_API(b);
+
+    r->columns = sqlite3_column_count(stmt);
+    r->names = cs_calloc((size_t)r->columns + 1, sizeof *r->names);
+    r->values = cs_calloc((size_t)r->columns + 1, sizeof *r->values);
+    if (!r->names || !r->values)
+        return cs_fail_nomem(err);
+    for (int i = 0; i < r->columns; i++)
+        r->names[i] = sqlite3_column_name(stmt, i);
+    return CSYNC_OK;
+}
+
+static int give_row(cs_sqlite *b, row_out *r, sqlite3_stmt *stmt, csync_row_fn fn, void *user_data,
+                    csync_error *err)
+{
+    for (int i = 0; i < r->columns; i++) {
+        static const int types[] = {CSYNC_NULL, CSYNC_INTEGER, CSYNC_INTEGER, CSYNC_REAL,
+                                    CSYNC_TEXT, CSYNC_TEXT,    CSYNC_BLOB,    CSYNC_TEXT};
+        cs_value v;
+
+        sq_column(b, stmt, i, &v);
+        r->values[i] = (csync_value){types[v.type], v.integer, v.real, v.text, v.len};
+    }
+    if (fn(user_data, r->columns, r->names, r->values) != CSYNC_OK)
+        return cs_fail(err, CSYNC_ECALLBACK, "the row callback stopped the statement");
+    return CSYNC_OK;
+}
+
+static int run_rows(cs_sqlite *b, sqlite3_stmt *stmt, csync_row_fn fn, void *user_data, csync_error *err)
+{
+    row_out r = {0, NULL, NULL};
+    int rc = row_out_init(b, &r, stmt, err);
+
+    while (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1)
+        rc = fn ? give_row(b, &r, stmt, fn, user_data, err) : CSYNC_OK;
+    cs_free(r.names);
+    cs_free(r.values);
+    return rc;
+}
+
+static int prepare_one(cs_sqlite *b, const char *sql, sqlite3_stmt **stmt, csync_error *err)
+{
+    SQ_API(b);
+    const char *tail = NULL;
+    sqlite3_stmt *second = NULL;
+    int rc = CSYNC_OK;
+
+    if (sqlite3_prepare_v2(b->db, sql, -1, stmt, &tail) != SQLITE_OK)
+        return sq_fail(b, err, "cannot run the statement");
+    if (!*stmt)
+        return cs_fail(err, CSYNC_EINVAL, "the statement is empty");
+    if (tail && *tail) {
+        int parsed = sqlite3_prepare_v2(b->db, tail, -1, &second, NULL);
+
+        if (parsed != SQLITE_OK || second)
+            rc = cs_fail(err, CSYNC_EINVAL, "only one statement at a time; the second begins with: %.60s",
+                         tail + strspn(tail, " \t\r\n;"));
+        sqlite3_finalize(second);
+    }
+    return rc;
+}
+
+int sq_execute(cs_backend *base, const char *sql, const csync_value *params, size_t count, csync_row_fn fn,
+               void *user_data, int64_t *changes, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    sqlite3_stmt *stmt = NULL;
+    int64_t before;
+    int rc = b->suppressed ? CSYNC_OK : sq_set_triggers(b, 1, err);
+
+    if (rc == CSYNC_OK)
+        rc = prepare_one(b, sql, &stmt, err);
+    if (rc == CSYNC_OK)
+        rc = bind_params(b, stmt, params, count, err);
+    before = sqlite3_total_changes(b->db);
+    if (rc == CSYNC_OK)
+        rc = run_rows(b, stmt, fn, user_data, err);
+    if (changes)
+        *changes = sqlite3_total_changes(b->db) == before ? 0 : sqlite3_changes(b->db);
+    sqlite3_finalize(stmt);
+    return rc;
+}

@@ -1,0 +1,124 @@
+/* schema.c - csync's own tables, and init. */
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+#include "base/uuid.h"
+
+/* The first five are the reference's, with its names and columns. _sync_log has no CHECK and no secondary
+ * index (the two halve capture speed) and is AUTOINCREMENT (a version is never used twice). In it origin
+ * NULL is this replica, and seq NULL is the version. */
+static const char tables_sql[] =
+    "CREATE TABLE IF NOT EXISTS main._sync_log(version INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " table_name TEXT NOT NULL, pk_value TEXT NOT NULL, operation TEXT NOT NULL, payload TEXT,"
+    " origin TEXT, timestamp TEXT NOT NULL, seq INTEGER);"
+    "CREATE TABLE IF NOT EXISTS main._sync_state(key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS main._sync_session(sync_active INTEGER NOT NULL DEFAULT 0,"
+    " clock TEXT NOT NULL DEFAULT '', ticked REAL NOT NULL DEFAULT 0);"
+    "CREATE TABLE IF NOT EXISTS main._sync_clients(origin_id TEXT PRIMARY KEY,"
+    " last_sync_version INTEGER NOT NULL DEFAULT 0, last_sync_timestamp TEXT NOT NULL,"
+    " created_at TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS main._sync_subscriptions(subscription_id TEXT PRIMARY KEY,"
+    " origin_id TEXT NOT NULL, subscription_type TEXT NOT NULL"
+    " CHECK(subscription_type IN ('record','table','query')), table_name TEXT NOT NULL, filter TEXT,"
+    " created_at TEXT NOT NULL, expires_at TEXT);"
+    "CREATE TABLE IF NOT EXISTS main._sync_tables(id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " name TEXT NOT NULL UNIQUE, capture INTEGER NOT NULL, fingerprint TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS main._sync_origins(id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE);"
+    "CREATE TABLE IF NOT EXISTS main._sync_peers(id INTEGER PRIMARY KEY, peer TEXT NOT NULL UNIQUE,"
+    " pulled INTEGER NOT NULL, pushed INTEGER NOT NULL, accepted INTEGER NOT NULL,"
+    " last_seen TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS main._sync_parked(id INTEGER PRIMARY KEY, table_name TEXT NOT NULL,"
+    " pk_value TEXT NOT NULL, operation TEXT NOT NULL, payload TEXT, origin TEXT NOT NULL,"
+    " timestamp TEXT NOT NULL, seq INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,"
+    " since TEXT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS main._sync_parked_row ON _sync_parked(table_name, pk_value);"
+    "CREATE TABLE IF NOT EXISTS main._sync_conflicts(id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL,"
+    " table_name TEXT NOT NULL, pk_value TEXT NOT NULL, strategy TEXT NOT NULL, decision TEXT NOT NULL,"
+    " loser_operation TEXT, loser_payload TEXT, loser_origin TEXT, loser_timestamp TEXT, loser_seq INTEGER,"
+    " winner_operation TEXT, winner_payload TEXT, winner_origin TEXT, winner_timestamp TEXT,"
+    " winner_seq INTEGER);"
+    "INSERT INTO main._sync_state(key,value) VALUES('last_server_version','0'),('last_push_version','0'),"
+    " ('folded_version','0'),('relay','0') ON CONFLICT DO NOTHING;"
+    "INSERT INTO main._sync_session(rowid,sync_active) VALUES(1,0) ON CONFLICT DO NOTHING;";
+
+static int exists(cs_sqlite *b, int *found, csync_error *err)
+{
+    int64_t n = 0;
+    int rc = sq_query_int(b, "SELECT count(*) FROM main.sqlite_master WHERE name='_sync_conflicts'", &n, err);
+
+    *found = n > 0;
+    return rc;
+}
+
+/* The stored origin, else `wanted`, else a new one. */
+static int settle_origin(cs_sqlite *b, const char *wanted, csync_error *err)
+{
+    char stored[CSYNC_ORIGIN_SIZE];
+    int rc = sq_state_text(b, "origin_id", stored, sizeof stored, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!stored[0]) {
+        if (wanted)
+            memcpy(stored, wanted, strlen(wanted) + 1);
+        else if ((rc = cs_uuid4(stored, err)) != CSYNC_OK)
+            return rc;
+        rc = sq_state_put_text(b, "origin_id", stored, err);
+    } else if (wanted && strcmp(wanted, stored) != 0) {
+        return cs_fail(err, CSYNC_EINVAL, "the database's origin is %s, not %s", stored, wanted);
+    }
+    memcpy(b->base.origin, stored, sizeof stored);
+    return rc == CSYNC_OK ? sq_origin_id(b, stored, &b->me, err) : rc;
+}
+
+static int create(cs_sqlite *b, const char *origin, csync_error *err)
+{
+    int rc = sq_exec(b, tables_sql, err);
+
+    return rc == CSYNC_OK ? settle_origin(b, origin, err) : rc;
+}
+
+/* A committed flag can only be another tool's leftover; csync's own is gone with its transaction. */
+static int clear_flag(cs_sqlite *b, csync_error *err)
+{
+    int64_t stuck = 0;
+    int rc = sq_query_int(b, "SELECT count(*) FROM main._sync_session WHERE sync_active<>0", &stuck, err);
+
+    if (rc != CSYNC_OK || !stuck)
+        return rc;
+    return sq_exec(b, "UPDATE main._sync_session SET sync_active=0", err);
+}
+
+/* Opening a replica again writes nothing, so that it never waits for a writer. */
+static int load(cs_sqlite *b, const char *origin, csync_error *err)
+{
+    int64_t relay = 0;
+    int rc = settle_origin(b, origin, err);
+
+    if (rc == CSYNC_OK)
+        rc = clear_flag(b, err);
+    if (rc == CSYNC_OK)
+        rc = sq_state_int(b, "relay", &relay, err);
+    b->base.relay = relay != 0;
+    return rc;
+}
+
+int sq_init(cs_backend *base, const char *origin, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    int found = 0;
+    int rc = exists(b, &found, err);
+
+    if (rc == CSYNC_OK && !found) {
+        rc = base->ops->begin(base, 1, err);
+        if (rc == CSYNC_OK)
+            rc = create(b, origin, err);
+        if (rc == CSYNC_OK)
+            rc = base->ops->commit(base, err);
+        if (rc != CSYNC_OK) {
+            base->ops->rollback(base);
+            return rc;
+        }
+    }
+    return rc == CSYNC_OK ? load(b, origin, err) : rc;
+}

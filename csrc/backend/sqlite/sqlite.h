@@ -1,0 +1,229 @@
+/* sqlite.h - the SQLite backend's own declarations.
+ *
+ * SQLite is called through the function table of the copy that owns the connection, never through linked
+ * symbols: every function that calls SQLite begins with SQ_API(b), which the macros of sqlite3ext.h use. */
+#ifndef CS_SQLITE_H
+#define CS_SQLITE_H
+#include "sqlite3ext.h"
+
+#include "backend/backend.h"
+#include "codec/row.h"
+
+#define SQ_API(b) const sqlite3_api_routines *sqlite3_api = (b)->api
+#define SQ_MIN_VERSION 3038000 /* JSON is built in from 3.38 */
+
+/* Bits of a head's state column. */
+enum { SQ_DELETED = 1, SQ_AGREED = 2 };
+
+/* Statements that do not depend on a user table; their SQL is in statement.c. */
+enum sq_fixed {
+    SQ_BEGIN, SQ_BEGIN_WRITE, SQ_COMMIT, SQ_ROLLBACK, SQ_SCHEMA_VERSION,
+    SQ_STATE_GET, SQ_STATE_PUT, SQ_SUPPRESS, SQ_CLOCK_GET, SQ_CLOCK_PUT,
+    SQ_LOG_TOP, SQ_LOG_APPEND, SQ_LOG_SCAN, SQ_LOG_LOCAL_SCAN, SQ_LOG_ENTRY, SQ_LOG_PENDING,
+    SQ_LOG_DROP_AFTER,
+    SQ_ORIGIN_ID, SQ_ORIGIN_ADD, SQ_ORIGIN_TEXT, SQ_PEER_GET, SQ_PEER_PUT, SQ_PEER_OTHER,
+    SQ_PARK_ADD, SQ_PARK_DROP, SQ_PARK_GET, SQ_PARK_LIST, SQ_PARK_ANY, SQ_PARK_FIND, SQ_PARK_FORGET, SQ_PARK_OF,
+    SQ_PARK_COUNT,
+    SQ_CONFLICT_ADD, SQ_CONFLICT_LIST, SQ_FIXED_COUNT
+};
+
+/* Statements of one tracked table; their SQL is made in table_sql.c. ?1.. are the key columns. */
+enum sq_per_table {
+    SQT_HEAD_GET,    /* key -> version, ts, origin, seq, state, via, parked, base_* */
+    SQT_HEAD_TAKE,   /* key, version, ts, origin, seq, state, via: only if it beats the head */
+    SQT_HEAD_FORCE,  /* the same, whatever the head is */
+    SQT_HEAD_FOLD,   /* the same, and an agreed head becomes the base */
+    SQT_HEAD_AGREE,  /* key, ts, origin, seq: agreed if it is the head, else the base */
+    SQT_HEAD_PARK,   /* key, id of the parked change or 0 */
+    SQT_HEAD_VERSION, /* key, version: gives an unlogged head its log entry */
+    SQT_HEAD_UNLOGGED, /* key columns and stamp of the heads without a log entry */
+    SQT_ROW_GET, SQT_ROW_PUT, SQT_ROW_DELETE, SQT_ROW_SCAN,
+    SQT_ORPHANS, /* the key columns of the rows that refer to a parent that is not there */
+    SQT_COUNT
+};
+
+typedef struct sq_prepared {
+    sqlite3_stmt *stmts[SQT_COUNT];
+    sqlite3_stmt *partial; /* upsert of the columns marked in partial_mask */
+    unsigned char *partial_mask;
+    int untouched; /* no row was written since parked changes were last tried again */
+} sq_prepared;
+
+typedef struct cs_sqlite {
+    cs_backend base;
+    const sqlite3_api_routines *api;
+    sqlite3 *db;
+    int owned; /* close it */
+    int in_tx;
+    int native; /* SQLite's extended code of the last failure */
+    sqlite3_stmt *fixed[SQ_FIXED_COUNT];
+    int64_t schema_version; /* of base.tables; -1: not loaded */
+    int only_our_triggers; /* so they may be switched off for the connection */
+    int triggers_off; /* they are */
+    int suppressed;
+    int flag_set; /* _sync_session.sync_active is 1 in the open transaction */
+    int64_t me; /* id of base.origin */
+    char *last_origin; /* the origin looked up last ... */
+    int64_t last_origin_id; /* ... and its id */
+    char **origin_texts; /* by id */
+    size_t origin_cap;
+    int64_t next_version; /* of the log, while merging */
+    int captured; /* this merge has made entries of this replica's own: what foreign keys did */
+    int foreign_keys; /* the connection enforces them */
+    cs_row key_row, payload_row; /* what key and cells borrow from */
+    cs_value *key; /* decoded key of the change at hand */
+    cs_value *cells; /* decoded payload, by column; */
+    unsigned char *present; /* which cells the payload had */
+    size_t cell_cap;
+} cs_sqlite;
+
+/* bind.c - which copy of SQLite. */
+int sq_bound(const sqlite3_api_routines **api, csync_error *err);
+int sq_bind_api(const sqlite3_api_routines *api, csync_error *err);
+
+/* statement.c - preparing, running, failing. */
+int sq_fail(cs_sqlite *b, csync_error *err, const char *what);
+int sq_prepare(cs_sqlite *b, const char *sql, sqlite3_stmt **out, csync_error *err);
+/* Borrowed, reset and without bindings. */
+int sq_fixed(cs_sqlite *b, enum sq_fixed which, sqlite3_stmt **out, csync_error *err);
+int sq_table_stmt(cs_sqlite *b, cs_table *t, enum sq_per_table which, sqlite3_stmt **out,
+                  csync_error *err);
+/* The upsert that writes just the columns that b->present marks. */
+int sq_partial_put(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *err);
+int sq_step(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err); /* 1 row, 0 done, negative code; resets when done */
+int sq_run(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err); /* step to the end, reset */
+int sq_exec(cs_sqlite *b, const char *sql, csync_error *err);
+int sq_exec_buf(cs_sqlite *b, cs_buf *sql, csync_error *err); /* runs and frees */
+int sq_query_int(cs_sqlite *b, const char *sql, int64_t *out, csync_error *err);
+void sq_forget_table(cs_sqlite *b, cs_table *t); /* finalises its statements and frees it */
+void sq_forget_all(cs_sqlite *b);
+
+/* cells.c - JSON <-> bound values. */
+int sq_reserve_cells(cs_sqlite *b, csync_error *err);
+void sq_bind(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value);
+void sq_bind_text(cs_sqlite *b, sqlite3_stmt *stmt, int at, const char *text);
+void sq_bind_int(cs_sqlite *b, sqlite3_stmt *stmt, int at, int64_t value);
+int sq_bind_key(cs_sqlite *b, sqlite3_stmt *stmt, const cs_table *t); /* ?1.. from b->key; next index */
+void sq_column(cs_sqlite *b, sqlite3_stmt *stmt, int at, cs_value *out);
+const char *sq_column_text(cs_sqlite *b, sqlite3_stmt *stmt, int at); /* NULL for NULL */
+/* Decodes a key into b->key. CSYNC_EINVAL: not exactly the key columns, or NULL among them. */
+int sq_read_key(cs_sqlite *b, const cs_table *t, const char *pk, size_t len, csync_error *err);
+/* Decodes a payload into b->cells and b->present; checks its key against b->key. CSYNC_EINVAL: the key
+ * differs or it is no row; CSYNC_ESCHEMA: an unknown column. */
+int sq_read_payload(cs_sqlite *b, const cs_table *t, const char *payload, size_t len, csync_error *err);
+/* Appends the JSON object of the key (columns from `at` on) or of the whole row. */
+void sq_put_key(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_table *t, cs_buf *out);
+void sq_put_row(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_table *t, cs_buf *out);
+/* The key out of a statement whose columns are all the table's. */
+void sq_put_key_of_row(cs_sqlite *b, sqlite3_stmt *stmt, const cs_table *t, cs_buf *out);
+/* Appends the present row with key b->key; *found 0: there is none. */
+int sq_row_payload(cs_sqlite *b, cs_table *t, cs_buf *out, int *found, csync_error *err);
+
+/* state.c - small tables: state, clock, origins, peers, conflicts. */
+int sq_state_int(cs_sqlite *b, const char *key, int64_t *out, csync_error *err);
+int sq_state_put_int(cs_sqlite *b, const char *key, int64_t value, csync_error *err);
+int sq_state_text(cs_sqlite *b, const char *key, char *out, size_t size, csync_error *err);
+int sq_state_put_text(cs_sqlite *b, const char *key, const char *value, csync_error *err);
+int sq_origin_id(cs_sqlite *b, const char *origin, int64_t *id, csync_error *err);
+int sq_origin_text(cs_sqlite *b, int64_t id, const char **out, csync_error *err);
+int sq_raise_clock(cs_backend *b, int64_t ts, csync_error *err);
+int sq_stamp_now(cs_backend *b, int64_t *ts, csync_error *err);
+int sq_peer_get(cs_backend *b, const char *peer, cs_peer *out, csync_error *err);
+int sq_peer_put(cs_backend *b, const char *peer, cs_peer *value, csync_error *err);
+int sq_other_peers(cs_backend *b, const char *peer, int *found, csync_error *err);
+int sq_state(cs_backend *b, csync_state *out, csync_error *err);
+int sq_conflict_add(cs_backend *b, const cs_conflict *conflict, csync_error *err);
+int sq_conflicts(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
+                 csync_error *err);
+
+/* schema.c - csync's tables; tracking; the check of the catalogue. */
+int sq_init(cs_backend *b, const char *origin, csync_error *err);
+int sq_check_schema(cs_backend *b, int64_t *repaired, csync_error *err);
+int sq_schema_changed(cs_backend *b, int *changed, csync_error *err);
+int sq_load_tables(cs_sqlite *b, csync_error *err);
+int sq_track(cs_backend *b, const char *table, int capture, csync_error *err);
+int sq_untrack(cs_backend *b, const char *table, csync_error *err);
+int sq_create_heads(cs_sqlite *b, const cs_table *t, csync_error *err);
+
+/* describe.c - the catalogue. CSYNC_ENOTFOUND, CSYNC_ESCHEMA. */
+int sq_describe(cs_sqlite *b, const char *table, int capture, cs_table **out, csync_error *err);
+
+/* trigger.c - the SQL of capture. */
+void sq_trigger_sql(cs_buf *out, const cs_table *t);
+/* The SQL expression of a row's pk_value; `prefix` is "NEW.", "OLD." or "". */
+void sq_put_key_sql(cs_buf *out, const cs_table *t, const char *prefix);
+void sq_drop_trigger_sql(cs_buf *out, const char *table);
+int sq_trigger_sql_of(cs_backend *b, const char *table, int capture, cs_buf *out, csync_error *err);
+/* 1 when the table's triggers are exactly those that sq_trigger_sql makes. */
+int sq_triggers_intact(cs_sqlite *b, const cs_table *t, int *intact, csync_error *err);
+
+/* suppress.c - writes that are not captured. */
+int sq_suppress(cs_backend *b, int on, csync_error *err);
+int sq_set_triggers(cs_sqlite *b, int on, csync_error *err);
+
+/* head.c - heads of rows. All work on the key in b->key. */
+int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *via, int64_t *parked,
+                csync_error *err);
+int sq_head_set_parked(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err);
+int sq_heads_get(cs_backend *b, cs_item *items, size_t count, csync_error *err);
+int sq_head_change(cs_backend *b, const cs_item *item, csync_batch *batch, csync_error *err);
+int sq_agree(cs_backend *b, cs_table *table, const csync_change *change, csync_error *err);
+
+/* fold.c */
+int sq_fold(cs_backend *b, csync_error *err);
+int sq_needs_fold(cs_backend *b, int *needed, csync_error *err);
+
+/* log.c - the log's entries, and completing it for others to read. */
+int sq_start_relay(cs_backend *b, csync_error *err);
+int sq_log_top(cs_backend *b, int64_t *version, csync_error *err);
+int sq_pending(cs_backend *b, int64_t since, int *found, csync_error *err);
+int sq_log_change(cs_backend *b, int64_t version, csync_batch *batch, csync_error *err);
+int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int64_t seq, csync_error *err);
+
+/* capture.c - rows that no trigger has logged. */
+int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err); /* that were there before track */
+int sq_recapture(cs_sqlite *b, cs_table *t, csync_error *err); /* that may have changed uncaptured */
+
+/* page.c - heads in order of version, as a batch. */
+int sq_page(cs_backend *b, const cs_page_request *request, csync_batch *batch, csync_error *err);
+
+/* row.c - writing rows. In both, *reason stays NULL when the row was written, and says in a word why it
+ * cannot be written now (err holds the text); the transaction goes on either way. */
+int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err);
+int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err);
+/* The row of `change`, whose key is in b->key: deleted, or decoded and written. */
+int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
+                 csync_error *err);
+int sq_violated(cs_sqlite *b); /* 1 while a deferred foreign key is not satisfied */
+int sq_defer(cs_sqlite *b, int on, csync_error *err);
+void sq_touch(cs_table *t);
+
+/* merge.c - deciding and writing the changes of a batch. */
+int sq_merge(cs_backend *b, cs_item *items, size_t count, const cs_merge *how, csync_error *err);
+
+/* park.c - changes that have won but cannot enter their table. All work on the key in b->key. */
+/* Moves the head's change out of the table: its row and the rows below it go, they are listed in
+ * _sync_parked and come back when they can. Leaves b->key undefined. */
+int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *reason, const char *message,
+            csync_error *err);
+/* A change to a table that is not tracked here. */
+int sq_park_unknown(cs_sqlite *b, const cs_change *change, int relay, int *status, csync_error *err);
+/* Forgets the parked change of the head; parked: its id. */
+int sq_park_drop(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err);
+/* Parks the rows that refer to the row, and those that refer to them. `all` 0: only where the foreign key
+ * forbids that the row goes. Leaves b->key undefined. */
+int sq_park_children(cs_sqlite *b, cs_table *t, int all, csync_error *err);
+int sq_park_orphans(cs_sqlite *b, csync_error *err); /* every row that refers to nothing */
+int sq_parked(cs_backend *b, cs_parked_visit visit, void *ctx, csync_error *err);
+void sq_read_parked(cs_sqlite *b, sqlite3_stmt *stmt, csync_change *out);
+
+/* unpark.c - trying parked changes again, until none enters any more. */
+int sq_unpark(cs_sqlite *b, csync_error *err);
+/* Changes that came before their table was tracked. */
+int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
+
+/* query.c - scan and the application's own SQL. */
+int sq_scan(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);
+int sq_execute(cs_backend *b, const char *sql, const csync_value *params, size_t count, csync_row_fn fn,
+               void *user_data, int64_t *changes, csync_error *err);
+#endif

@@ -1,0 +1,369 @@
+/* track.c - tracking tables, and the check that what is tracked still is as it was. */
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+static int schema_version(cs_sqlite *b, int64_t *out, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_SCHEMA_VERSION, &stmt, err);
+
+    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
+        *out = sqlite3_column_int64(stmt, 0);
+        rc = CSYNC_OK;
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+int sq_schema_changed(cs_backend *base, int *changed, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    int64_t now = 0;
+    int rc = schema_version(b, &now, err);
+
+    *changed = now != b->schema_version;
+    return rc;
+}
+
+/* The heads table has the row's own key, so that looking a head up costs what looking a row up costs. */
+int sq_create_heads(cs_sqlite *b, const cs_table *t, csync_error *err)
+{
+    static const char *const types[] = {"", " TEXT", " NUMERIC", " INT", " REAL"};
+    cs_buf sql = {0};
+
+    cs_buf_printf(&sql, "CREATE TABLE main._sync_rows_%lld(", (long long)t->id);
+    for (size_t i = 0; i < t->key_count; i++) {
+        const cs_column *c = &t->columns[t->key[i]];
+
+        if (t->rowid_key) {
+            cs_buf_puts(&sql, "k1 INTEGER PRIMARY KEY,");
+            continue;
+        }
+        cs_buf_printf(&sql, "k%zu%s COLLATE ", i + 1, types[c->affinity]);
+        cs_put_ident(&sql, c->collation);
+        cs_buf_puts(&sql, ",");
+    }
+    cs_buf_puts(&sql, "version INTEGER NOT NULL,ts INTEGER NOT NULL,origin INTEGER NOT NULL,"
+                      "seq INTEGER NOT NULL,state INTEGER NOT NULL,via INTEGER NOT NULL,"
+                      "parked INTEGER NOT NULL DEFAULT 0,base_version INTEGER NOT NULL DEFAULT 0,"
+                      "base_ts INTEGER NOT NULL DEFAULT 0,base_origin INTEGER NOT NULL DEFAULT 0,"
+                      "base_seq INTEGER NOT NULL DEFAULT 0");
+    if (!t->rowid_key) {
+        for (size_t i = 0; i < t->key_count; i++)
+            cs_buf_printf(&sql, "%sk%zu", i ? "," : ",PRIMARY KEY(", i + 1);
+        cs_buf_puts(&sql, ")");
+    }
+    cs_buf_puts(&sql, t->rowid_key ? ")" : ") WITHOUT ROWID");
+    return sq_exec_buf(b, &sql, err);
+}
+
+static int create_triggers(cs_sqlite *b, const cs_table *t, csync_error *err)
+{
+    cs_buf sql = {0};
+
+    sq_drop_trigger_sql(&sql, t->name);
+    sq_trigger_sql(&sql, t);
+    return sq_exec_buf(b, &sql, err);
+}
+
+static int store_table(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b, "INSERT INTO main._sync_tables(name,capture,fingerprint) VALUES(?1,?2,?3) "
+                           "ON CONFLICT(name) DO UPDATE SET capture=excluded.capture,"
+                           "fingerprint=excluded.fingerprint RETURNING id",
+                        &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, t->name);
+    sqlite3_bind_int(stmt, 2, t->capture);
+    sq_bind_text(b, stmt, 3, t->fingerprint);
+    rc = sq_step(b, stmt, err);
+    if (rc == 1) {
+        t->id = sqlite3_column_int64(stmt, 0);
+        rc = sq_run(b, stmt, err);
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+/* A NULL in a key tells rows apart for SQLite (sqlite.org/lang_createtable.html) but for nobody else. */
+static int check_null_keys(cs_sqlite *b, const cs_table *t, csync_error *err)
+{
+    cs_buf sql = {0};
+    int64_t n = 0;
+    int rc;
+
+    cs_buf_puts(&sql, "SELECT count(*) FROM main.");
+    cs_put_ident(&sql, t->name);
+    for (size_t i = 0; i < t->key_count; i++) {
+        cs_buf_puts(&sql, i ? " OR " : " WHERE ");
+        cs_put_ident(&sql, t->columns[t->key[i]].name);
+        cs_buf_puts(&sql, " IS NULL");
+    }
+    rc = cs_buf_check(&sql, err);
+    if (rc == CSYNC_OK)
+        rc = sq_query_int(b, sql.data, &n, err);
+    cs_buf_free(&sql);
+    if (rc == CSYNC_OK && n)
+        rc = cs_fail(err, CSYNC_ESCHEMA,
+                     "%lld rows of table \"%s\" have NULL in their primary key; give them a key first",
+                     (long long)n, t->name);
+    return rc;
+}
+
+static int track_new(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    int rc = check_null_keys(b, t, err);
+
+    if (rc == CSYNC_OK)
+        rc = store_table(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = sq_create_heads(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = sq_backfill(b, t, err);
+    return rc == CSYNC_OK ? create_triggers(b, t, err) : rc;
+}
+
+int sq_track(cs_backend *base, const char *table, int capture, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    const cs_table *old = cs_backend_table(base, table, strlen(table));
+    cs_table *t;
+    int rc;
+
+    if (old && (!capture || capture == old->capture))
+        return CSYNC_OK;
+    rc = sq_describe(b, table, capture, &t, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = old ? store_table(b, t, err) : track_new(b, t, err);
+    if (rc == CSYNC_OK && old)
+        rc = create_triggers(b, t, err);
+    cs_table_destroy(t);
+    if (rc == CSYNC_OK)
+        rc = sq_load_tables(b, err);
+    if (rc == CSYNC_OK && !old)
+        rc = sq_fold(base, err);
+    return rc == CSYNC_OK && !old ? sq_adopt(b, table, err) : rc;
+}
+
+/* Runs `sql` with one text parameter. */
+static int exec_text(cs_sqlite *b, const char *sql, const char *text, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b, sql, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, text);
+    rc = sq_run(b, stmt, err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+int sq_untrack(cs_backend *base, const char *table, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    const cs_table *t = cs_backend_table(base, table, strlen(table));
+    cs_buf sql = {0};
+    int rc;
+
+    if (!t)
+        return cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" is not tracked", table);
+    sq_drop_trigger_sql(&sql, t->name);
+    cs_buf_printf(&sql, "DROP TABLE main._sync_rows_%lld", (long long)t->id);
+    sq_forget_all(b); /* its statements hold the table that is dropped */
+    rc = sq_exec_buf(b, &sql, err);
+    if (rc == CSYNC_OK)
+        rc = exec_text(b, "DELETE FROM main._sync_tables WHERE name=?1", table, err);
+    if (rc == CSYNC_OK)
+        rc = exec_text(b, "DELETE FROM main._sync_parked WHERE table_name=?1", table, err);
+    if (rc == CSYNC_OK)
+        rc = exec_text(b, "DELETE FROM main._sync_log WHERE table_name=?1", table, err);
+    return rc == CSYNC_OK ? sq_load_tables(b, err) : rc;
+}
+
+/* ---- loading and checking ---- */
+
+/* Triggers besides csync's own: with them there, triggers cannot be switched off for a connection. */
+static int check_other_triggers(cs_sqlite *b, csync_error *err)
+{
+    int64_t others = 0;
+    int rc = sq_query_int(b, "SELECT count(*) FROM main.sqlite_master m WHERE type='trigger' AND NOT "
+                             "EXISTS(SELECT 1 FROM main._sync_tables t WHERE t.name=m.tbl_name AND m.name "
+                             "IN (t.name||'_sync_insert',t.name||'_sync_update',t.name||'_sync_delete',"
+                             "t.name||'_sync_rekey'))",
+                          &others, err);
+
+    b->only_our_triggers = others == 0;
+    return rc;
+}
+
+
+static int append_table(cs_sqlite *b, cs_table *t, size_t *cap, csync_error *err)
+{
+    if (cs_grow(&b->base.tables, cap, b->base.table_count + 1, sizeof *b->base.tables) != CSYNC_OK)
+        return cs_fail_nomem(err);
+    b->base.tables[b->base.table_count++] = t;
+    return CSYNC_OK;
+}
+
+/* A table that is gone is left out: what arrives for it is parked until it is back. */
+static int load_one(cs_sqlite *b, sqlite3_stmt *stmt, size_t *cap, csync_error *err)
+{
+    SQ_API(b);
+    const char *name = sq_column_text(b, stmt, 1);
+    cs_table *t;
+    int rc = sq_describe(b, name, sqlite3_column_int(stmt, 2), &t, err);
+
+    if (rc == CSYNC_ENOTFOUND) {
+        cs_log(CSYNC_LOG_WARNING, "tracked table \"%s\" is gone; its changes are kept until it is back", name);
+        return CSYNC_OK;
+    }
+    if (rc != CSYNC_OK)
+        return rc;
+    t->id = sqlite3_column_int64(stmt, 0);
+    rc = append_table(b, t, cap, err);
+    if (rc != CSYNC_OK)
+        cs_table_destroy(t);
+    return rc;
+}
+
+int sq_load_tables(cs_sqlite *b, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    size_t cap = 0;
+    int64_t version = -1;
+    int rc;
+
+    sq_forget_all(b);
+    rc = sq_prepare(b, "SELECT id,name,capture FROM main._sync_tables ORDER BY name", &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1 && (rc = load_one(b, stmt, &cap, err)) == CSYNC_OK)
+        ;
+    sqlite3_finalize(stmt);
+    if (rc == CSYNC_OK)
+        rc = check_other_triggers(b, err);
+    if (rc == CSYNC_OK)
+        rc = schema_version(b, &version, err);
+    if (rc == CSYNC_OK)
+        rc = sq_reserve_cells(b, err);
+    cs_tables_rank(b->base.tables, b->base.table_count);
+    b->schema_version = rc == CSYNC_OK ? version : -1;
+    return rc;
+}
+
+static int stored_fingerprint(cs_sqlite *b, const cs_table *t, int *same, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b, "SELECT fingerprint=?2 FROM main._sync_tables WHERE name=?1", &stmt, err);
+
+    *same = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, t->name);
+    sq_bind_text(b, stmt, 2, t->fingerprint);
+    rc = sq_step(b, stmt, err);
+    *same = rc == 1 && sqlite3_column_int(stmt, 0);
+    sqlite3_finalize(stmt);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
+/* How many triggers of ours the table still has, whatever they say. */
+static int count_triggers(cs_sqlite *b, const cs_table *t, int64_t *out, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b, "SELECT count(*) FROM main.sqlite_master WHERE type='trigger' AND tbl_name=?1 "
+                           "AND name IN (?1||'_sync_insert',?1||'_sync_update',?1||'_sync_delete')",
+                        &stmt, err);
+
+    *out = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, t->name);
+    if ((rc = sq_step(b, stmt, err)) == 1) {
+        *out = sqlite3_column_int64(stmt, 0);
+        rc = CSYNC_OK;
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+/* The heads table must have the row's key; a new key makes every head meaningless. */
+static int check_heads_key(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    sqlite3_stmt *stmt;
+
+    if (sq_table_stmt(b, t, SQT_HEAD_UNLOGGED, &stmt, NULL) == CSYNC_OK)
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_ESCHEMA,
+                   "the primary key of tracked table \"%s\" has changed; untrack it and track it again",
+                   t->name);
+}
+
+/* Log entries written by triggers of an older schema lack columns: the rows are read when they are sent. */
+static int repair(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    int64_t have = 0;
+    int rc = count_triggers(b, t, &have, err);
+
+    if (rc == CSYNC_OK)
+        rc = check_heads_key(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = exec_text(b, "UPDATE main._sync_log SET payload=NULL WHERE table_name=?1 AND origin IS NULL",
+                       t->name, err);
+    if (rc == CSYNC_OK)
+        rc = create_triggers(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = store_table(b, t, err);
+    if (rc == CSYNC_OK && have < 3)
+        rc = sq_recapture(b, t, err);
+    if (rc == CSYNC_OK)
+        cs_log(CSYNC_LOG_WARNING, "table \"%s\": %s; capture is repaired", t->name,
+               have < 3 ? "its triggers were gone" : "its schema had changed");
+    return rc;
+}
+
+static int check_table(cs_sqlite *b, cs_table *t, int64_t *repaired, csync_error *err)
+{
+    int same = 0, intact = 0;
+    int rc = stored_fingerprint(b, t, &same, err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_triggers_intact(b, t, &intact, err);
+    if (rc != CSYNC_OK || (same && intact))
+        return rc;
+    ++*repaired;
+    return repair(b, t, err);
+}
+
+int sq_check_schema(cs_backend *base, int64_t *repaired, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    int64_t before = *repaired;
+    int changed = 0;
+    int rc = sq_schema_changed(base, &changed, err);
+
+    if (rc != CSYNC_OK || !changed)
+        return rc;
+    rc = sq_load_tables(b, err);
+    for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++)
+        rc = check_table(b, base->tables[i], repaired, err);
+    if (rc == CSYNC_OK && *repaired > before)
+        rc = sq_load_tables(b, err);
+    if (rc != CSYNC_OK)
+        b->schema_version = -1;
+    return rc;
+}

@@ -1,0 +1,123 @@
+/* answer.c - what a peer says of the changes that were pushed to it. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/outcome.h"
+#include "sync/apply.h"
+#include "sync/conflict.h"
+
+typedef struct answering {
+    cs_answer *a;
+    cs_peer peer;
+    csync_result result;
+} answering;
+
+/* The peer's row beat ours: it is taken at once, and who lost is kept. */
+static int take_winner(csync *c, answering *w, cs_table *t, const csync_change *lost,
+                       const cs_change *winner, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    cs_item item = {.change = winner, .table = t};
+    cs_merge how = {.via = w->peer.id, .agreed = 1, .relay = b->relay, .passes = 3};
+    cs_conflict conflict = {0, NULL, cs_strategy_name(CSYNC_LAST_WRITE_WINS), "remote", lost, &winner->pub};
+    int rc = b->ops->merge(b, &item, 1, &how, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (item.status == CSYNC_LOST) /* edited here meanwhile; that edit saw neither */
+        return b->ops->agree(b, t, &winner->pub, err);
+    if (item.status != CSYNC_APPLIED && item.status != CSYNC_PARKED)
+        return CSYNC_OK;
+    w->result.conflicts++;
+    rc = b->ops->raise_clock(b, winner->ts + 1, err);
+    return rc == CSYNC_OK ? b->ops->conflict_add(b, &conflict, err) : rc;
+}
+
+static int take_entry(csync *c, answering *w, size_t i, csync_error *err)
+{
+    const csync_outcome *o = w->a->outcome;
+    const csync_change *change = &w->a->batch->items[i].pub;
+    const cs_outcome_item *entry = o ? &o->items[i] : NULL;
+    cs_table *t = cs_backend_table(c->backend, change->table, strlen(change->table));
+
+    switch (entry ? entry->status : CSYNC_APPLIED) {
+    case CSYNC_LOST:
+        w->result.lost++;
+        return t && entry->winner >= 0
+                   ? take_winner(c, w, t, change, &o->winners->items[entry->winner], err)
+                   : CSYNC_OK;
+    case CSYNC_REJECTED:
+        w->result.rejected++;
+        cs_log(CSYNC_LOG_WARNING, "the peer refused a change to table \"%s\": %s", change->table,
+               entry->reason);
+        return CSYNC_OK;
+    case CSYNC_DUPLICATE:
+        w->result.duplicates++;
+        break;
+    default:
+        w->result.pushed++;
+    }
+    return t ? c->backend->ops->agree(c->backend, t, change, err) : CSYNC_OK;
+}
+
+static int check_answer(const cs_answer *a, csync_error *err)
+{
+    const csync_outcome *o = a->outcome;
+
+    if (!o || o->count == 0)
+        return CSYNC_OK;
+    if (o->count != a->batch->count)
+        return cs_fail(err, CSYNC_EPROTO, "the peer answered %zu outcomes for %zu changes", o->count,
+                       a->batch->count);
+    for (size_t i = 0; i < o->count; i++) {
+        const csync_change *sent = &a->batch->items[i].pub, *winner;
+
+        if (o->items[i].winner < 0)
+            continue;
+        winner = &o->winners->items[o->items[i].winner].pub;
+        if (strcmp(winner->table, sent->table) != 0)
+            return cs_fail(err, CSYNC_EPROTO, "the peer answered a row of table \"%s\" for one of \"%s\"",
+                           winner->table, sent->table);
+    }
+    return CSYNC_OK;
+}
+
+static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
+{
+    answering *w = ctx;
+    cs_backend *b = c->backend;
+    const csync_batch *batch = w->a->batch;
+    int taken = !w->a->outcome || w->a->outcome->count == batch->count;
+    int rc = b->ops->peer_get(b, w->a->peer, &w->peer, err);
+
+    if (rc == CSYNC_OK)
+        rc = b->ops->suppress(b, 1, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->fold(b, err);
+    if (rc == CSYNC_OK && !w->peer.id)
+        rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
+    for (size_t i = 0; taken && rc == CSYNC_OK && i < batch->count; i++)
+        rc = take_entry(c, w, i, err);
+    w->peer.pushed = w->a->outcome ? w->a->outcome->position : batch->to_version;
+    if (rc == CSYNC_OK)
+        rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->suppress(b, 0, err);
+    w->a->position = w->peer.pushed;
+    w->result.batches += taken;
+    w->result.bytes += taken ? (int64_t)batch->bytes : 0;
+    return rc;
+}
+
+int cs_apply_answer(csync *c, cs_answer *a, csync_error *err)
+{
+    answering w = {.a = a};
+    int rc = check_answer(a, err);
+
+    if (rc == CSYNC_OK)
+        rc = cs_replica_write(c, answer_in_transaction, &w, &w.result.repaired, err);
+    if (rc == CSYNC_OK)
+        cs_result_add(a->result, &w.result);
+    return rc;
+}

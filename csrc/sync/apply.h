@@ -1,0 +1,38 @@
+/* apply.h - a batch of somebody else's changes enters the replica. */
+#ifndef CS_APPLY_H
+#define CS_APPLY_H
+#include "sync/replica.h"
+
+typedef struct cs_apply {
+    const csync_batch *batch;
+    const char *peer; /* name under which positions are kept; NULL: no position is checked or moved */
+    int pulling; /* the batch is a page that this replica asked for; else the peer pushes it */
+    const csync_sync_options *options;
+    int (*tick)(void *ctx, csync_error *err); /* may be NULL */
+    void *ctx;
+    csync_outcome *outcome; /* filled if not NULL */
+    csync_result *result; /* added to */
+    /* results */
+    int dropped; /* the batch does not continue the position */
+    int64_t position; /* where the replica stands now */
+} cs_apply;
+
+/* One transaction. */
+int cs_apply_batch(csync *c, cs_apply *a, csync_error *err);
+
+/* What the peer did with the batch that was pushed to it; NULL: it took all of it. */
+typedef struct cs_answer {
+    const csync_batch *batch;
+    const csync_outcome *outcome;
+    const char *peer;
+    const csync_sync_options *options;
+    csync_result *result; /* added to */
+    int64_t position; /* result: the peer has this replica's log up to here */
+} cs_answer;
+int cs_apply_answer(csync *c, cs_answer *a, csync_error *err);
+
+void cs_result_add(csync_result *to, const csync_result *from);
+/* The wanted value, or the default where it is 0. */
+int cs_batch_size(const csync_sync_options *options);
+int64_t cs_batch_bytes(const csync_sync_options *options);
+#endif

@@ -1,0 +1,176 @@
+/* replica.c - the handle's life, and the transactions that everything runs in. */
+#include "sync/replica.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "model/change.h"
+
+int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csync_error *err)
+{
+    csync *c = cs_calloc(1, sizeof *c);
+    int rc;
+
+    *out = NULL;
+    if (!c || cs_lock_init(&c->lock) != CSYNC_OK) {
+        cs_free(c);
+        backend->ops->close(backend);
+        return cs_fail_nomem(err);
+    }
+    c->backend = backend;
+    c->pid = getpid();
+    c->references = 1;
+    rc = origin ? cs_origin_check(origin, err) : CSYNC_OK;
+    if (rc == CSYNC_OK)
+        rc = backend->ops->ready(backend, err);
+    if (rc == CSYNC_OK)
+        rc = backend->ops->init(backend, origin, err);
+    if (rc != CSYNC_OK) {
+        cs_replica_release(c);
+        return rc;
+    }
+    *out = c;
+    return CSYNC_OK;
+}
+
+static int check_usable(csync *c, csync_error *err)
+{
+    if (c->closed)
+        return cs_fail(err, CSYNC_EMISUSE, "the replica is closed");
+    if (c->pid != getpid())
+        return cs_fail(err, CSYNC_EMISUSE,
+                       "the replica was opened before fork; open it again in the child process");
+    return CSYNC_OK;
+}
+
+int cs_replica_enter(csync *c, csync_error *err)
+{
+    int rc;
+
+    cs_error_clear(err);
+    if (!c)
+        return cs_fail(err, CSYNC_EMISUSE, "the replica is NULL");
+    if (cs_lock_enter(&c->lock) != CSYNC_OK)
+        return cs_fail(err, CSYNC_EBUSY, "the replica is in use: it was called from its own callback");
+    rc = check_usable(c, err);
+    if (rc != CSYNC_OK) {
+        cs_lock_leave(&c->lock);
+        return rc;
+    }
+    c->depth = 1;
+    atomic_store(&c->running, 1);
+    return CSYNC_OK;
+}
+
+int cs_replica_leave(csync *c, int rc, csync_error *err)
+{
+    int close_now = c->closed;
+
+    c->depth = 0;
+    atomic_store(&c->running, 0);
+    if (atomic_exchange(&c->cancelled, 0) && rc == CSYNC_EBUSY)
+        rc = cs_fail(err, CSYNC_ECANCELED, "cancelled");
+    cs_lock_leave(&c->lock);
+    if (close_now) /* csync_close came from a callback of this call */
+        cs_replica_release(c);
+    return rc;
+}
+
+void cs_replica_retain(csync *c)
+{
+    c->references++;
+}
+
+void cs_replica_release(csync *c)
+{
+    int left;
+
+    (void)cs_lock_enter(&c->lock);
+    left = --c->references;
+    if (c->backend && (left == 0 || c->closed)) {
+        if (c->pid == getpid()) /* in a child the connection belongs to the parent */
+            c->backend->ops->close(c->backend);
+        c->backend = NULL;
+    }
+    cs_lock_leave(&c->lock);
+    if (left == 0) {
+        cs_lock_destroy(&c->lock);
+        cs_free(c);
+    }
+}
+
+int cs_replica_cancelled(csync *c, csync_error *err)
+{
+    return atomic_load(&c->cancelled) ? cs_fail(err, CSYNC_ECANCELED, "cancelled") : CSYNC_OK;
+}
+
+/* ---- transactions ---- */
+
+static int check_free(csync *c, csync_error *err)
+{
+    if (c->suppressing)
+        return cs_fail(err, CSYNC_EBUSY, "a suppressed transaction is open; end it first");
+    return c->backend->ops->ready(c->backend, err);
+}
+
+int cs_replica_write(csync *c, cs_work work, void *ctx, int64_t *repaired, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int64_t ignored = 0;
+    int rc = check_free(c, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = b->ops->begin(b, 1, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->check_schema(b, repaired ? repaired : &ignored, err);
+    if (rc == CSYNC_OK && work)
+        rc = work(c, ctx, err);
+    if (rc == CSYNC_OK)
+        rc = cs_replica_cancelled(c, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->commit(b, err);
+    if (rc != CSYNC_OK)
+        b->ops->rollback(b);
+    return rc;
+}
+
+static int fold(csync *c, void *ctx, csync_error *err)
+{
+    (void)ctx;
+    return c->backend->ops->fold(c->backend, err);
+}
+
+/* *ready 0: a write transaction has to bring tables or heads up to date first. */
+static int try_read(csync *c, cs_work work, void *ctx, int *ready, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int changed = 0, stale = 0;
+    int rc = b->ops->begin(b, 0, err);
+
+    if (rc == CSYNC_OK)
+        rc = b->ops->schema_changed(b, &changed, err);
+    if (rc == CSYNC_OK && !changed)
+        rc = b->ops->needs_fold(b, &stale, err);
+    *ready = rc == CSYNC_OK && !changed && !stale;
+    if (*ready)
+        rc = work(c, ctx, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->commit(b, err);
+    if (rc != CSYNC_OK)
+        b->ops->rollback(b);
+    return rc;
+}
+
+int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err)
+{
+    int rc = check_free(c, err), ready = 0;
+
+    while (rc == CSYNC_OK && !ready) {
+        rc = try_read(c, work, ctx, &ready, err);
+        if (rc == CSYNC_OK && !ready)
+            rc = cs_replica_write(c, fold, NULL, NULL, err);
+    }
+    return rc;
+}

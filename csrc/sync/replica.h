@@ -1,0 +1,39 @@
+/* replica.h - the handle, and the transactions that everything runs in. */
+#ifndef CS_REPLICA_H
+#define CS_REPLICA_H
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "backend/backend.h"
+#include "base/lock.h"
+#include "csync.h"
+
+struct csync {
+    cs_lock lock; /* held by the thread that is in a call */
+    cs_backend *backend;
+    pid_t pid; /* of the process that opened it */
+    int depth; /* 1 while a call runs */
+    int closed; /* csync_close was called; memory stays until the last session is gone */
+    int references; /* the owner's and one per session; guarded by the lock */
+    int suppressing; /* between csync_suppress_begin and _end */
+    atomic_int running, cancelled;
+};
+
+/* Takes ownership of the backend, also when it fails. */
+int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csync_error *err);
+/* Enters a call: not NULL, not closed, not forked, not from its own callback. Clears err. */
+int cs_replica_enter(csync *c, csync_error *err);
+/* Leaves it; returns rc, or CSYNC_ECANCELED for what a cancelled call failed with. */
+int cs_replica_leave(csync *c, int rc, csync_error *err);
+void cs_replica_retain(csync *c); /* inside a call */
+void cs_replica_release(csync *c);
+/* CSYNC_ECANCELED once csync_cancel was called. */
+int cs_replica_cancelled(csync *c, csync_error *err);
+
+typedef int (*cs_work)(csync *c, void *ctx, csync_error *err);
+/* Runs `work` in a write transaction with the tables checked; commits, or rolls back when it fails.
+ * `repaired` (may be NULL) counts tables whose capture had to be repaired. */
+int cs_replica_write(csync *c, cs_work work, void *ctx, int64_t *repaired, csync_error *err);
+/* Runs it in a read transaction with the tables checked and the heads up to date. */
+int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err);
+#endif

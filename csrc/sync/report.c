@@ -1,0 +1,165 @@
+/* report.c - lists for people and scripts, as JSON. Row values never pass through numbers here: keys and
+ * payloads are texts. */
+#include "sync/report.h"
+
+#include <string.h>
+
+#include "codec/value.h"
+#include "codec/wire.h"
+
+static void put_text(cs_buf *b, const char *text)
+{
+    if (text)
+        cs_put_string(b, text, strlen(text));
+    else
+        cs_buf_puts(b, "null");
+}
+
+static void put_member(cs_buf *b, const char *name, const char *text)
+{
+    put_text(b, name);
+    cs_buf_putc(b, ':');
+    put_text(b, text);
+}
+
+static void put_names(cs_buf *b, const cs_table *t, const size_t *order, size_t count)
+{
+    cs_buf_putc(b, '[');
+    for (size_t i = 0; i < count; i++) {
+        cs_buf_puts(b, i ? "," : "");
+        put_text(b, t->columns[order ? order[i] : i].name);
+    }
+    cs_buf_putc(b, ']');
+}
+
+static int list_tables(csync *c, void *ctx, csync_error *err)
+{
+    cs_buf *b = ctx;
+
+    (void)err;
+    cs_buf_clear(b);
+    for (size_t i = 0; i < c->backend->table_count; i++) {
+        const cs_table *t = c->backend->tables[i];
+
+        cs_buf_puts(b, i ? ",{" : "{");
+        put_member(b, "name", t->name);
+        cs_buf_putc(b, ',');
+        put_member(b, "capture", t->capture == CSYNC_CAPTURE_KEYS ? "keys" : "full");
+        cs_buf_puts(b, ",\"key\":");
+        put_names(b, t, t->key, t->key_count);
+        cs_buf_puts(b, ",\"columns\":");
+        put_names(b, t, NULL, t->count);
+        cs_buf_putc(b, '}');
+    }
+    return CSYNC_OK;
+}
+
+typedef struct listing {
+    cs_buf json;
+    int64_t since;
+    int limit;
+} listing;
+
+static int add_parked(void *ctx, const cs_parked *p, csync_error *err)
+{
+    cs_buf *b = ctx;
+
+    (void)err;
+    cs_buf_puts(b, b->len ? ",{" : "{");
+    put_member(b, "table", p->change->table);
+    cs_buf_putc(b, ',');
+    put_member(b, "pk", p->change->pk);
+    cs_buf_putc(b, ',');
+    put_member(b, "payload", p->change->payload);
+    cs_buf_putc(b, ',');
+    put_member(b, "origin", p->change->origin);
+    cs_buf_putc(b, ',');
+    put_member(b, "timestamp", p->change->timestamp);
+    cs_buf_putc(b, ',');
+    put_member(b, "reason", p->reason);
+    cs_buf_putc(b, ',');
+    put_member(b, "message", p->message);
+    cs_buf_putc(b, ',');
+    put_member(b, "since", p->since);
+    cs_buf_putc(b, '}');
+    return CSYNC_OK;
+}
+
+static int list_parked(csync *c, void *ctx, csync_error *err)
+{
+    cs_buf_clear(ctx);
+    return c->backend->ops->parked(c->backend, add_parked, ctx, err);
+}
+
+static int add_conflict(void *ctx, const cs_conflict *conflict, csync_error *err)
+{
+    cs_buf *b = &((listing *)ctx)->json;
+
+    (void)err;
+    cs_buf_puts(b, b->len ? ",{" : "{");
+    cs_buf_printf(b, "\"id\":%lld,", (long long)conflict->id);
+    put_member(b, "at", conflict->at);
+    cs_buf_putc(b, ',');
+    put_member(b, "table", conflict->loser->table);
+    cs_buf_putc(b, ',');
+    put_member(b, "pk", conflict->loser->pk);
+    cs_buf_putc(b, ',');
+    put_member(b, "strategy", conflict->strategy);
+    cs_buf_putc(b, ',');
+    put_member(b, "decision", conflict->decision);
+    cs_buf_puts(b, ",\"loser\":");
+    cs_change_write(b, conflict->loser);
+    cs_buf_puts(b, ",\"winner\":");
+    cs_change_write(b, conflict->winner);
+    cs_buf_putc(b, '}');
+    return CSYNC_OK;
+}
+
+static int list_conflicts(csync *c, void *ctx, csync_error *err)
+{
+    listing *l = ctx;
+
+    cs_buf_clear(&l->json);
+    return c->backend->ops->conflicts(c->backend, l->since, l->limit, add_conflict, l, err);
+}
+
+/* The members that `work` writes, in brackets. */
+static int as_array(csync *c, cs_work work, void *ctx, cs_buf *members, char **json, csync_error *err)
+{
+    cs_buf out = {0};
+    int rc = cs_replica_read(c, work, ctx, err);
+
+    if (rc == CSYNC_OK)
+        rc = cs_buf_check(members, err);
+    if (rc == CSYNC_OK) {
+        cs_buf_putc(&out, '[');
+        cs_buf_put(&out, members->data, members->len);
+        cs_buf_putc(&out, ']');
+        *json = cs_buf_take(&out, err);
+        rc = *json ? CSYNC_OK : CSYNC_ENOMEM;
+    }
+    cs_buf_free(&out);
+    cs_buf_free(members);
+    return rc;
+}
+
+int cs_report_tables(csync *c, char **json, csync_error *err)
+{
+    cs_buf members = {0};
+
+    return as_array(c, list_tables, &members, &members, json, err);
+}
+
+int cs_report_parked(csync *c, char **json, csync_error *err)
+{
+    cs_buf members = {0};
+
+    return as_array(c, list_parked, &members, &members, json, err);
+}
+
+int cs_report_conflicts(csync *c, int64_t since, int limit, char **json, csync_error *err)
+{
+    listing l = {{0}, since, limit};
+
+    return as_array(c, list_conflicts, &l, &l.json, json, err);
+}

@@ -1,0 +1,265 @@
+/* session.c - pull, then push, batch by batch. Positions are committed with the data, so a session can be
+ * dropped at any point and begun again. */
+#include "sync/session.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/outcome.h"
+#include "sync/apply.h"
+#include "sync/page.h"
+
+enum phase { PULLING, PUSHING, DONE };
+
+/* An empty batch moves the peer's position past entries that it need not see; it is worth a send only when
+ * there are many. */
+#define WORTH_A_SEND 1000
+/* How often a page or push may miss the position before that is the peer's fault. */
+#define MAX_MISSES 16
+
+struct csync_session {
+    csync *replica;
+    char *peer;
+    csync_sync_options options;
+    enum phase phase;
+    int asked; /* a step is out that has not been answered */
+    csync_fetch fetch;
+    csync_batch *batch; /* of a SEND */
+    int misses;
+    csync_result result;
+    csync_progress progress;
+};
+
+static int check_options(const csync_sync_options *o, csync_error *err)
+{
+    if (o->direction < CSYNC_BOTH || o->direction > CSYNC_PUSH)
+        return cs_fail(err, CSYNC_EINVAL, "%d is no direction", o->direction);
+    if (o->batch_size < 0 || o->batch_size > 10000)
+        return cs_fail(err, CSYNC_EINVAL, "batch_size is %d; it must be 1 to 10000", o->batch_size);
+    if (o->batch_bytes < 0)
+        return cs_fail(err, CSYNC_EINVAL, "batch_bytes is negative");
+    if (o->strategy < CSYNC_LAST_WRITE_WINS || o->strategy > CSYNC_CUSTOM)
+        return cs_fail(err, CSYNC_EINVAL, "%d is no strategy", o->strategy);
+    if (o->strategy == CSYNC_CUSTOM && !o->on_conflict)
+        return cs_fail(err, CSYNC_EINVAL, "the custom strategy needs on_conflict");
+    return CSYNC_OK;
+}
+
+static void start_phase(csync_session *s, enum phase phase)
+{
+    s->phase = phase;
+    s->misses = 0;
+    s->progress.phase = phase == PULLING ? CSYNC_PULLING : CSYNC_PUSHING;
+    s->progress.changes = s->progress.bytes = s->progress.total = 0;
+}
+
+int cs_session_create(csync_session **out, csync *c, const char *peer, const csync_sync_options *options,
+                      csync_error *err)
+{
+    csync_session *s;
+    int rc = check_options(options, err);
+
+    if (rc == CSYNC_OK && (!*peer || strlen(peer) > 512))
+        rc = cs_fail(err, CSYNC_EINVAL, "a peer's name must have 1 to 512 bytes");
+    if (rc == CSYNC_OK && strcmp(peer, c->backend->origin) == 0)
+        rc = cs_fail(err, CSYNC_EINVAL, "a replica cannot sync with itself; a copied file is the same replica");
+    if (rc != CSYNC_OK)
+        return rc;
+    s = cs_calloc(1, sizeof *s);
+    if (!s || !(s->peer = cs_strdup(peer))) {
+        cs_free(s);
+        return cs_fail_nomem(err);
+    }
+    s->options = *options;
+    s->replica = c;
+    s->result.struct_size = sizeof s->result;
+    s->progress.struct_size = sizeof s->progress;
+    start_phase(s, options->direction == CSYNC_PUSH ? PUSHING : PULLING);
+    cs_replica_retain(c);
+    *out = s;
+    return CSYNC_OK;
+}
+
+csync *cs_session_replica(const csync_session *s)
+{
+    return s->replica;
+}
+
+const csync_result *cs_session_result(const csync_session *s)
+{
+    return &s->result;
+}
+
+void cs_session_destroy(csync_session *s)
+{
+    if (!s)
+        return;
+    cs_batch_destroy(s->batch);
+    cs_replica_release(s->replica);
+    cs_free(s->peer);
+    cs_free(s);
+}
+
+/* ---- progress ---- */
+
+static int report(csync_session *s, csync_error *err)
+{
+    int rc = cs_replica_cancelled(s->replica, err);
+
+    if (rc != CSYNC_OK || !s->options.on_progress)
+        return rc;
+    if (s->options.on_progress(s->options.user_data, &s->progress) != CSYNC_OK)
+        return cs_fail(err, CSYNC_ECALLBACK, "the progress callback stopped the sync");
+    return CSYNC_OK;
+}
+
+static int tick(void *ctx, csync_error *err)
+{
+    return report(ctx, err);
+}
+
+static int advance(csync_session *s, const csync_batch *batch, csync_error *err)
+{
+    s->progress.changes += (int64_t)batch->count;
+    s->progress.bytes += (int64_t)batch->bytes;
+    return report(s, err);
+}
+
+static int missed(csync_session *s, csync_error *err)
+{
+    if (++s->misses <= MAX_MISSES)
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EPROTO, "peer \"%.100s\" does not answer from the position that was asked for",
+                   s->peer);
+}
+
+/* ---- pull ---- */
+
+static int read_position(csync *c, void *ctx, csync_error *err)
+{
+    csync_session *s = ctx;
+    cs_peer peer;
+    int rc = c->backend->ops->peer_get(c->backend, s->peer, &peer, err);
+
+    s->fetch.since = peer.pulled;
+    return rc;
+}
+
+static int ask_page(csync_session *s, csync_step *step, csync_error *err)
+{
+    int rc = s->asked ? CSYNC_OK : cs_replica_read(s->replica, read_position, s, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    s->fetch.struct_size = sizeof s->fetch;
+    s->fetch.limit = cs_batch_size(&s->options);
+    s->fetch.max_bytes = cs_batch_bytes(&s->options);
+    s->asked = 1;
+    step->kind = CSYNC_STEP_FETCH;
+    step->fetch = s->fetch;
+    return CSYNC_OK;
+}
+
+static void end_pull(csync_session *s)
+{
+    start_phase(s, s->options.direction == CSYNC_PULL ? DONE : PUSHING);
+}
+
+int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
+{
+    cs_apply a = {.batch = page, .peer = s->peer, .pulling = 1, .options = &s->options, .tick = tick,
+                  .ctx = s, .result = &s->result};
+    int more, rc;
+
+    if (s->phase != PULLING || !s->asked)
+        return cs_fail(err, CSYNC_EMISUSE, "the session has not asked for a page");
+    if (page->origin && strcmp(page->origin, s->replica->backend->origin) == 0)
+        return cs_fail(err, CSYNC_EINVAL, "peer \"%.100s\" is this very replica", s->peer);
+    rc = cs_apply_batch(s->replica, &a, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    s->asked = 0;
+    if (a.dropped)
+        return missed(s, err);
+    more = page->has_info ? page->has_more : page->count >= (size_t)s->fetch.limit;
+    if (more && a.position == s->fetch.since)
+        return cs_fail(err, CSYNC_EPROTO, "peer \"%.100s\" says there is more after version %lld but sent nothing",
+                       s->peer, (long long)a.position);
+    if (!more)
+        end_pull(s);
+    return advance(s, page, err);
+}
+
+/* ---- push ---- */
+
+static int worth_sending(const csync_batch *batch)
+{
+    return batch->count > 0 || batch->has_more ||
+           batch->to_version - batch->from_version >= WORTH_A_SEND;
+}
+
+static int prepare_push(csync_session *s, csync_error *err)
+{
+    int64_t top = 0;
+    int rc = cs_page_push(s->replica, s->peer, &s->options, &s->batch, &top, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!s->progress.total)
+        s->progress.total = top - s->batch->from_version;
+    /* the log may end in entries that are passed over: the position covers them */
+    if (!s->batch->has_more)
+        s->batch->to_version = top;
+    if (!worth_sending(s->batch)) {
+        cs_batch_destroy(s->batch);
+        s->batch = NULL;
+        start_phase(s, DONE);
+    }
+    return CSYNC_OK;
+}
+
+static int offer_batch(csync_session *s, csync_step *step, csync_error *err)
+{
+    int rc = s->batch ? CSYNC_OK : prepare_push(s, err);
+
+    if (rc != CSYNC_OK || s->phase == DONE)
+        return rc;
+    s->asked = 1;
+    step->kind = CSYNC_STEP_SEND;
+    step->batch = s->batch;
+    return CSYNC_OK;
+}
+
+int cs_session_outcome(csync_session *s, const csync_outcome *outcome, csync_error *err)
+{
+    cs_answer a = {.batch = s->batch, .outcome = outcome, .peer = s->peer, .options = &s->options,
+                   .result = &s->result};
+    int rc, taken;
+
+    if (s->phase != PUSHING || !s->asked)
+        return cs_fail(err, CSYNC_EMISUSE, "the session has not sent a batch");
+    taken = !outcome || outcome->count == s->batch->count;
+    rc = cs_apply_answer(s->replica, &a, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    s->asked = 0;
+    rc = taken ? advance(s, s->batch, err) : missed(s, err);
+    if (taken && !s->batch->has_more && a.position == s->batch->to_version)
+        start_phase(s, DONE);
+    cs_batch_destroy(s->batch);
+    s->batch = NULL;
+    return rc;
+}
+
+int cs_session_next(csync_session *s, csync_step *step, csync_error *err)
+{
+    int rc = CSYNC_OK;
+
+    step->kind = CSYNC_STEP_DONE;
+    step->batch = NULL;
+    if (s->phase == PULLING)
+        return ask_page(s, step, err);
+    if (s->phase == PUSHING)
+        rc = offer_batch(s, step, err);
+    return rc;
+}
