@@ -1,0 +1,89 @@
+"""csync keeps databases in step: replicas are written offline and brought together by two-way sync.
+
+    import csync
+
+    with csync.open("notes.db") as db, csync.open("other.db") as other:
+        db.track("note")
+        other.track("note")
+        print(db.sync(other))
+
+A peer is another Replica or a csync.Remote, which reaches one through your own functions.
+"""
+
+from csync._csync import Batch, Outcomes, batch_hash, canonical_json, verify_hash
+from csync._csync import version as __version__
+from csync._errors import (
+    AuthError,
+    BusyError,
+    Cancelled,
+    DatabaseError,
+    Error,
+    ForeignKeyError,
+    FullResyncRequired,
+    HashMismatchError,
+    InvalidValue,
+    Misuse,
+    NetworkError,
+    NotFound,
+    ProtocolError,
+    SchemaError,
+    Unsupported,
+)
+from csync._model import (
+    Change,
+    Conflict,
+    Outcome,
+    Parked,
+    Progress,
+    Remote,
+    Result,
+    State,
+    Step,
+    Table,
+)
+from csync._replica import Replica, Session, open, resolve, trigger_sql
+
+__all__ = [
+    "AuthError",
+    "Batch",
+    "BusyError",
+    "Cancelled",
+    "Change",
+    "Conflict",
+    "DatabaseError",
+    "Error",
+    "ForeignKeyError",
+    "FullResyncRequired",
+    "HashMismatchError",
+    "InvalidValue",
+    "Misuse",
+    "NetworkError",
+    "NotFound",
+    "Outcome",
+    "Outcomes",
+    "Parked",
+    "Progress",
+    "ProtocolError",
+    "Remote",
+    "Replica",
+    "Result",
+    "SchemaError",
+    "Session",
+    "State",
+    "Step",
+    "Table",
+    "Unsupported",
+    "__version__",
+    "batch_hash",
+    "canonical_json",
+    "open",
+    "resolve",
+    "trigger_sql",
+    "verify_hash",
+]
+
+# They are csync's, wherever they are written: reprs, help() and pickles say csync.Change.
+for _public in list(vars().values()):
+    if isinstance(_public, type) and _public.__module__.startswith("csync._"):
+        _public.__module__ = "csync"
+del _public

@@ -1,0 +1,300 @@
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, final
+
+from csync import _csync
+from csync._csync import Batch as Batch
+from csync._csync import Outcomes as Outcomes
+from csync._csync import batch_hash as batch_hash
+from csync._csync import canonical_json as canonical_json
+from csync._csync import verify_hash as verify_hash
+
+__all__ = [
+    "AuthError",
+    "Batch",
+    "BusyError",
+    "Cancelled",
+    "Change",
+    "Conflict",
+    "DatabaseError",
+    "Error",
+    "ForeignKeyError",
+    "FullResyncRequired",
+    "HashMismatchError",
+    "InvalidValue",
+    "Misuse",
+    "NetworkError",
+    "NotFound",
+    "Outcome",
+    "Outcomes",
+    "Parked",
+    "Progress",
+    "ProtocolError",
+    "Remote",
+    "Replica",
+    "Result",
+    "SchemaError",
+    "Session",
+    "State",
+    "Step",
+    "Table",
+    "Unsupported",
+    "__version__",
+    "batch_hash",
+    "canonical_json",
+    "open",
+    "resolve",
+    "trigger_sql",
+    "verify_hash",
+]
+
+__version__: str
+
+# bool, bytes, dict, Decimal, float, int, list, None or str: see csync.Change
+_Row: TypeAlias = dict[str, Any]
+_SqlValue: TypeAlias = None | int | float | str | bytes | bytearray | memoryview
+_Operation: TypeAlias = Literal["insert", "update", "delete"]
+_Strategy: TypeAlias = Literal["last-write-wins", "server-wins", "client-wins", "custom"]
+_Capture: TypeAlias = Literal["full", "keys"]
+_Direction: TypeAlias = Literal["both", "pull", "push"]
+_Decision: TypeAlias = Literal["local", "remote"] | _Row | None
+_OnConflict: TypeAlias = Callable[[Change, Change, Change | None], _Decision]
+_OnProgress: TypeAlias = Callable[[Progress], object]
+_Fetch: TypeAlias = Callable[[int, int], Batch | Iterable[Change]]
+_Send: TypeAlias = Callable[[Batch], Outcomes | Result | None]
+
+class Error(Exception):
+    code: str
+    native_code: int
+    table: str | None
+    version: int | None
+
+class DatabaseError(Error): ...
+class ForeignKeyError(Error): ...
+
+class HashMismatchError(Error):
+    expected: str
+    actual: str
+
+class FullResyncRequired(Error): ...
+class SchemaError(Error): ...
+class NetworkError(Error, ConnectionError): ...
+class AuthError(Error): ...
+class ProtocolError(Error): ...
+class BusyError(Error): ...
+class Cancelled(Error): ...
+class Misuse(Error, ValueError): ...
+class NotFound(Error, KeyError): ...
+class Unsupported(Error): ...
+class InvalidValue(Error, ValueError): ...
+
+class Change:
+    @property
+    def version(self) -> int: ...
+    @property
+    def table_name(self) -> str: ...
+    @property
+    def pk(self) -> _Row: ...
+    @property
+    def pk_json(self) -> str: ...
+    @property
+    def operation(self) -> _Operation: ...
+    @property
+    def payload(self) -> _Row | None: ...
+    @property
+    def payload_json(self) -> str | None: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def timestamp(self) -> str: ...
+    @property
+    def seq(self) -> int | None: ...
+    def __init__(
+        self,
+        version: int,
+        table_name: str,
+        pk: Mapping[str, Any] | str,
+        operation: _Operation,
+        payload: Mapping[str, Any] | str | None,
+        origin: str,
+        timestamp: str,
+        seq: int | None = None,
+    ) -> None: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@dataclass(frozen=True)
+class Outcome:
+    status: Literal["applied", "duplicate", "lost", "parked", "rejected"]
+    reason: str = ...
+    winner: Change | None = ...
+
+@dataclass(frozen=True)
+class Result:
+    pulled: int = ...
+    pushed: int = ...
+    duplicates: int = ...
+    lost: int = ...
+    conflicts: int = ...
+    parked: int = ...
+    rejected: int = ...
+    batches: int = ...
+    bytes: int = ...
+    repaired: int = ...
+    outcomes: Outcomes | None = ...
+
+@dataclass(frozen=True)
+class Progress:
+    phase: Literal["pulling", "pushing"]
+    changes: int
+    bytes: int
+    total: int
+
+@dataclass(frozen=True)
+class State:
+    origin: str
+    max_version: int
+    last_server_version: int
+    last_push_version: int
+    tables: int
+    parked: int
+    conflicts: int
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    capture: _Capture
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+
+@dataclass(frozen=True)
+class Parked:
+    table: str
+    pk: _Row
+    payload: _Row | None
+    origin: str
+    timestamp: str
+    reason: str
+    message: str
+    since: str
+
+@dataclass(frozen=True)
+class Conflict:
+    id: int
+    at: str
+    table: str
+    pk: _Row
+    strategy: str
+    decision: str
+    loser: Change | None
+    winner: Change | None
+
+@dataclass(frozen=True)
+class Step:
+    kind: Literal["fetch", "send", "done"]
+    since: int = ...
+    limit: int = ...
+    max_bytes: int = ...
+    batch: Batch | None = ...
+
+@dataclass(frozen=True)
+class Remote:
+    fetch: _Fetch | None = ...
+    send: _Send | None = ...
+    name: str = ...
+
+class Replica(_csync.Replica):
+    def __init__(
+        self,
+        database: str | bytes | os.PathLike[str] | os.PathLike[bytes] | sqlite3.Connection,
+        *,
+        origin: str | None = None,
+        timeout: float = 5.0,
+        foreign_keys: bool = True,
+    ) -> None: ...
+    def __enter__(self) -> Replica: ...
+    def __exit__(
+        self,
+        *exc_info: type[BaseException] | BaseException | TracebackType | None,
+    ) -> None: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def state(self) -> State: ...
+    def track(self, *tables: str, capture: _Capture = "full") -> None: ...
+    def untrack(self, *tables: str) -> None: ...
+    def tables(self) -> list[Table]: ...
+    def sync(
+        self,
+        peer: Replica | Remote,
+        *,
+        strategy: _Strategy | None = None,
+        on_conflict: _OnConflict | None = None,
+        batch_size: int = 1000,
+        max_retry_passes: int = 3,
+        progress: _OnProgress | None = None,
+    ) -> Result: ...
+    def pull(
+        self,
+        peer: Replica | Remote,
+        *,
+        strategy: _Strategy | None = None,
+        on_conflict: _OnConflict | None = None,
+        batch_size: int = 1000,
+        max_retry_passes: int = 3,
+        progress: _OnProgress | None = None,
+    ) -> Result: ...
+    def push(
+        self,
+        peer: Replica | Remote,
+        *,
+        strategy: _Strategy | None = None,
+        on_conflict: _OnConflict | None = None,
+        batch_size: int = 1000,
+        max_retry_passes: int = 3,
+        progress: _OnProgress | None = None,
+    ) -> Result: ...
+    def changes(self, since: int = 0, limit: int = 1000, *, max_bytes: int = 0) -> Batch: ...
+    def apply(
+        self,
+        changes: Batch | Iterable[Change],
+        *,
+        strategy: _Strategy | None = None,
+        on_conflict: _OnConflict | None = None,
+        max_retry_passes: int = 3,
+        progress: _OnProgress | None = None,
+    ) -> Result: ...
+    def parked(self) -> list[Parked]: ...
+    def conflicts(self, since_id: int = 0, limit: int = 1000) -> list[Conflict]: ...
+    def execute(self, sql: str, params: Sequence[_SqlValue] = ()) -> list[tuple[Any, ...]]: ...
+    def suppressed(self) -> AbstractContextManager[None]: ...
+
+class Session(_csync.Session):
+    def __new__(
+        cls,
+        replica: Replica,
+        peer: str,
+        *,
+        direction: _Direction = "both",
+        strategy: _Strategy | None = None,
+        on_conflict: _OnConflict | None = None,
+        batch_size: int = 1000,
+        max_retry_passes: int = 3,
+        progress: _OnProgress | None = None,
+    ) -> Session: ...
+    @property
+    def result(self) -> Result: ...
+
+def open(
+    database: str | bytes | os.PathLike[str] | os.PathLike[bytes] | sqlite3.Connection,
+    *,
+    origin: str | None = None,
+    timeout: float = 5.0,
+    foreign_keys: bool = True,
+) -> Replica: ...
+def resolve(local: Change, remote: Change, strategy: _Strategy = "last-write-wins") -> Literal["local", "remote"]: ...
+def trigger_sql(replica: Replica, table: str, capture: _Capture = "full") -> str: ...

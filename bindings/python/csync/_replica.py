@@ -1,0 +1,352 @@
+"""csync.Replica, csync.Session and csync.open: what is nicer to say in Python than in C."""
+
+import contextlib
+import os
+import secrets
+
+from csync import _csync, _sqlite
+from csync._errors import InvalidValue, Misuse, Unsupported
+from csync._json import load_row, loads
+from csync._model import Change, Conflict, Parked, Remote, Result, State, Table
+
+_CAPTURES = {"full": _csync.CSYNC_CAPTURE_FULL, "keys": _csync.CSYNC_CAPTURE_KEYS}
+_STRATEGIES = {
+    "last-write-wins": _csync.CSYNC_LAST_WRITE_WINS,
+    "server-wins": _csync.CSYNC_SERVER_WINS,
+    "client-wins": _csync.CSYNC_CLIENT_WINS,
+    "custom": _csync.CSYNC_CUSTOM,
+}
+_DIRECTIONS = {"both": _csync.CSYNC_BOTH, "pull": _csync.CSYNC_PULL, "push": _csync.CSYNC_PUSH}
+
+
+def open(database, *, origin=None, timeout=5.0, foreign_keys=True):
+    """Opens a database, makes it a replica if it is not one yet, and returns a Replica.
+
+    database      a path (str, bytes, os.PathLike), "sqlite:PATH", ":memory:", or an open sqlite3.Connection
+    origin        the origin id; None: the stored one, or a new UUID. Else it must equal the stored one
+    timeout       seconds to wait for another writer
+    foreign_keys  whether foreign keys are enforced on csync's connection; a wrapped one keeps its own setting
+
+    csync uses the copy of SQLite that Python's sqlite3 module uses; where it cannot reach it, files are refused
+    with Unsupported and a connection is the way. A connection is used as it is, never closed, and kept alive;
+    it needs an interpreter whose sqlite3 can load extensions (else Unsupported), its own thread, and no open
+    transaction when csync is called (else BusyError).
+
+    DatabaseError: the file cannot be opened or is no database.
+    """
+    return Replica(database, origin=origin, timeout=timeout, foreign_keys=foreign_keys)
+
+
+class Replica(_csync.Replica):
+    """A database that takes part in syncs. Made by csync.open, whose arguments it takes.
+
+    Threads: one at a time; other threads wait, without the GIL, except in cancel(), which never waits. A call
+    on a replica from inside one of its own callbacks raises BusyError. Close it, or use it in a `with`.
+
+    Every method raises Misuse after close(), and csync.Error or a class below it when something fails; the
+    database is then as it was before the call (sync, pull and push: complete batches stay). What a callback
+    raises comes out as the same exception object.
+    """
+
+    def __init__(self, database, *, origin=None, timeout=5.0, foreign_keys=True):
+        super().__init__()
+        self._name = "?"
+        self._origin = None
+        milliseconds = min(max(round(timeout * 1000), 0), 2**31 - 1)
+        if _sqlite.is_connection(database):
+            self._name = "sqlite3.Connection"
+            self._open_connection(
+                _sqlite.probe(database), _sqlite.loader(database), secrets.token_hex(), origin, milliseconds
+            )
+        else:
+            path = os.fspath(database)
+            self._name = os.fsdecode(path)
+            _sqlite.bind()
+            self._open(path, origin, milliseconds, foreign_keys)
+        try:
+            self._origin = self.state.origin
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def __repr__(self):
+        closed = ", closed" if self.closed else ""
+        return f"<csync.Replica {self._name!r}, origin {self._origin}{closed}>"
+
+    @property
+    def origin(self):
+        """The id under which this replica's changes travel."""
+        return self._origin
+
+    @property
+    def state(self):
+        """A State: the replica's own numbers, as of now."""
+        return State(*self._state())
+
+    # ---- Tracked tables
+
+    def track(self, *tables, capture="full"):
+        """Captures every write to these tables from now on, by any program, through triggers in plain SQL.
+
+        Rows that are there already take part, as changes older than any other. Twice is fine; another
+        `capture` replaces the earlier one: "full" logs whole rows, "keys" only the key, which costs a
+        write-heavy table half as much. Names are the catalogue's, exact.
+
+        NotFound: no such table. SchemaError: no primary key, a view, a virtual table, NULL in a key.
+        """
+        _check_names("track", tables)
+        kind = _choice("capture", capture, _CAPTURES)
+        for table in tables:
+            self._track(table, kind)
+
+    def untrack(self, *tables):
+        """Stops capturing these tables and forgets their sync state; the rows stay. NotFound: not tracked."""
+        _check_names("untrack", tables)
+        for table in tables:
+            self._untrack(table)
+
+    def tables(self):
+        """The tracked tables in order of name, a list of Table."""
+        return [
+            Table(t["name"], t["capture"], tuple(t["key"]), tuple(t["columns"])) for t in loads(self._tables())
+        ]
+
+    # ---- Sync
+
+    def sync(
+        self, peer, *, strategy=None, on_conflict=None, batch_size=1000, max_retry_passes=3, progress=None
+    ):
+        """Pulls from the peer, then pushes to it. Returns a Result. After any failure just call it again.
+
+        peer              another Replica, or a Remote
+        strategy          who wins where both sides edited a row and neither saw the other's edit:
+                          "last-write-wins" (default), "server-wins" (the peer), "client-wins", "custom"
+        on_conflict       on_conflict(local, remote, base): three Change, base None where it is not known;
+                          returns "local", "remote", None (delete the row) or a dict (the merged row; columns
+                          that it leaves out keep the local row's values). Means strategy="custom"
+        batch_size        changes per transaction, 1 to 10000
+        max_retry_passes  how often rows with a missing parent are tried again before they are parked
+        progress          progress(Progress), every few rows; must be quick
+
+        Ctrl-C and cancel() stop it and roll the open batch back; the batches before it stay.
+        """
+        options = _options("both", strategy, on_conflict, batch_size, max_retry_passes, progress)
+        return self._run(peer, options)
+
+    def pull(
+        self, peer, *, strategy=None, on_conflict=None, batch_size=1000, max_retry_passes=3, progress=None
+    ):
+        """The first half of sync: takes the peer's changes. Arguments and result as there."""
+        options = _options("pull", strategy, on_conflict, batch_size, max_retry_passes, progress)
+        return self._run(peer, options)
+
+    def push(
+        self, peer, *, strategy=None, on_conflict=None, batch_size=1000, max_retry_passes=3, progress=None
+    ):
+        """The second half of sync: gives the peer this replica's changes. Arguments and result as there."""
+        options = _options("push", strategy, on_conflict, batch_size, max_retry_passes, progress)
+        return self._run(peer, options)
+
+    def _run(self, peer, options):
+        if isinstance(peer, _csync.Replica):
+            return Result(*self._sync(peer, options))
+        if isinstance(peer, Remote):
+            return Result(*self._sync_remote(peer.fetch, peer.send, peer.name, options))
+        if isinstance(peer, str):
+            raise Unsupported(
+                "syncing over a URL is not part of this version; open the database with csync.open, "
+                "or pass a csync.Remote"
+            )
+        raise TypeError(f"peer must be a csync.Replica or a csync.Remote, not {peer!r}")
+
+    def changes(self, since=0, limit=1000, *, max_bytes=0):
+        """A page of this replica's log: a Batch of the changes after version `since` that no later one replaced.
+
+        At most `limit` changes and about `max_bytes` (0: 4 MiB), in order of version; go on from
+        `batch.to_version` while `batch.has_more`. The first call makes the replica log what it applies, so
+        that others can sync with it.
+        """
+        if limit < 1:
+            raise InvalidValue(f"limit must be at least 1, not {limit}")
+        return self._changes(since, limit, max_bytes)
+
+    def apply(self, changes, *, strategy=None, on_conflict=None, max_retry_passes=3, progress=None):
+        """Applies a Batch, or a list of Change, in one transaction. Returns a Result with `outcomes`.
+
+        Each change that beats the row's present one is written and logged; what cannot enter its table is
+        parked. A Batch with an origin and a position is a push: it counts only if it continues the position
+        that this replica has for that origin. Arguments as for sync.
+
+        HashMismatchError: the batch's hash and content differ; nothing is applied.
+        """
+        options = _options("both", strategy, on_conflict, 1000, max_retry_passes, progress)
+        counts, outcomes = self._apply(changes, options)
+        return Result(*counts, outcomes)
+
+    # ---- What is in it
+
+    def parked(self):
+        """The changes that won but cannot enter their table yet, a list of Parked."""
+        return [
+            Parked(p["table"], _row(p["pk"]), _row(p["payload"]), *(p[name] for name in _PARKED_TEXTS))
+            for p in loads(self._parked())
+        ]
+
+    def conflicts(self, since_id=0, limit=1000):
+        """The conflict audit after entry `since_id`, oldest first, a list of at most `limit` Conflict."""
+        if limit < 1:
+            raise InvalidValue(f"limit must be at least 1, not {limit}")
+        return [
+            Conflict(
+                c["id"],
+                c["at"],
+                c["table"],
+                _row(c["pk"]),
+                c["strategy"],
+                c["decision"],
+                _change(c["loser"]),
+                _change(c["winner"]),
+            )
+            for c in loads(self._conflicts(since_id, limit))
+        ]
+
+    # ---- SQL
+
+    def execute(self, sql, params=()):
+        """Runs one SQL statement on csync's connection and returns its rows, a list of tuples.
+
+        params are None, bool, int, float, str or bytes, one for each `?`. Text that is not valid UTF-8 is a
+        str with surrogate escapes. Writes are committed and captured like anybody's, except in suppressed().
+        DatabaseError: SQLite says no. InvalidValue: several statements, or a wrong number of params.
+        OverflowError: an int beyond 64 bits.
+        """
+        return self._execute(sql, params)
+
+    @contextlib.contextmanager
+    def suppressed(self):
+        """`with db.suppressed():` one transaction whose writes, made with db.execute, are not captured.
+
+        Other connections' writes are. Commits at the end, rolls back when the block raises. Until then only
+        execute works (else BusyError). Misuse: nested.
+        """
+        self._suppress_begin()
+        try:
+            yield
+        except BaseException:
+            self._suppress_end(False)
+            raise
+        self._suppress_end(True)
+
+
+class Session(_csync.Session):
+    """A sync, step by step, for programs with an event loop of their own. It does no I/O.
+
+        session = csync.Session(db, "server")
+        while (step := session.next()).kind != "done":
+            if step.kind == "fetch":
+                session.page(...)           # the peer's changes(step.since, step.limit)
+            else:
+                session.outcome(...)        # the peer's apply(step.batch)
+
+    `peer` is the name under which positions are kept. direction is "both", "pull" or "push"; the other
+    arguments are those of Replica.sync. Nothing is locked between two calls. One thread at a time.
+    """
+
+    def __new__(
+        cls,
+        replica,
+        peer,
+        *,
+        direction="both",
+        strategy=None,
+        on_conflict=None,
+        batch_size=1000,
+        max_retry_passes=3,
+        progress=None,
+    ):
+        options = _options(direction, strategy, on_conflict, batch_size, max_retry_passes, progress)
+        return super().__new__(cls, replica, peer, options)
+
+    @property
+    def result(self):
+        """A Result: what was done so far."""
+        return Result(*self._result())
+
+
+def resolve(local, remote, strategy="last-write-wins"):
+    """Which of two changes to the same row wins: "local" or "remote".
+
+    Last-write-wins orders by timestamp, origin, seq, delete before row, canonical payload. InvalidValue:
+    strategy "custom", different rows, or a malformed change.
+    """
+    return _csync.resolve(local, remote, _choice("strategy", strategy, _STRATEGIES))
+
+
+def trigger_sql(replica, table, capture="full"):
+    """The CREATE TRIGGER statements that track makes for `table`, which need not be tracked."""
+    return replica._trigger_sql(table, _choice("capture", capture, _CAPTURES))
+
+
+# ---- Arguments
+
+
+def _choice(name, value, choices):
+    try:
+        return choices[value]
+    except (KeyError, TypeError):
+        listed = ", ".join(f'"{choice}"' for choice in choices)
+        raise InvalidValue(f"{name} must be one of {listed}, not {value!r}") from None
+
+
+def _check_names(method, tables):
+    if not tables:
+        raise TypeError(f"{method}() needs the name of at least one table")
+
+
+def _options(direction, strategy, on_conflict, batch_size, max_retry_passes, progress):
+    """The tuple that cspy_options_read takes."""
+    if strategy is None:
+        strategy = "last-write-wins" if on_conflict is None else "custom"
+    code = _choice("strategy", strategy, _STRATEGIES)
+    if (strategy == "custom") != (on_conflict is not None):
+        raise Misuse(f'on_conflict and strategy="custom" go together, not strategy={strategy!r}')
+    for name, function in (("on_conflict", on_conflict), ("progress", progress)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function, not {function!r}")
+    if not 1 <= batch_size <= 10000:
+        raise InvalidValue(f"batch_size must be 1 to 10000, not {batch_size}")
+    if max_retry_passes < 0:
+        raise InvalidValue(f"max_retry_passes must be 0 or more, not {max_retry_passes}")
+    passes = max_retry_passes or -1  # 0 is the C side's word for the default
+    return _choice("direction", direction, _DIRECTIONS), batch_size, 0, passes, code, on_conflict, progress
+
+
+# ---- Answers
+
+_PARKED_TEXTS = ("origin", "timestamp", "reason", "message", "since")
+
+
+def _row(value):
+    return None if value is None else load_row(value)
+
+
+def _change(value):
+    """A change in its wire form."""
+    if value is None:
+        return None
+    return Change(
+        value["version"],
+        value["tableName"],
+        value["pkValue"],
+        value["operation"].lower(),
+        value["payload"],
+        value["origin"],
+        value["timestamp"],
+        value.get("seq") or None,
+    )

@@ -1,0 +1,90 @@
+"""check_api.py LIBRARY EXTENSION: the public functions of include/csync.h.
+
+Each is commented, exported by LIBRARY (and nothing else is), called in tests/c or by the Python binding, and used by
+the Python binding or named, with a reason, in api_skip.txt. EXTENSION exports its two entry points only.
+"""
+
+import re
+import subprocess
+import sys
+
+import tree
+
+HEADER = tree.ROOT / "include" / "csync.h"
+SKIP = tree.ROOT / "script" / "api_skip.txt"
+DECLARATION = re.compile(r"^CSYNC_API\b[^;]*?\b(csync_\w+)\s*\(", re.MULTILINE)
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+ENTRIES = {"sqlite3_csync_init"}
+
+
+def declarations(text):
+    """Yields (name, offset, end) of each public function."""
+    for match in DECLARATION.finditer(tree.code(text)):
+        yield match[1], match.start(), text.index(";", match.end()) + 1
+
+
+def commented(text, start, end):
+    """Whether a comment stands in the function's paragraph: above it, or at the end of its line."""
+    paragraph = text.rfind("\n\n", 0, start)
+    line_end = text.find("\n", end)
+    return bool(COMMENT.search(text, paragraph, line_end))
+
+
+def exported(path):
+    command = ["nm", "-D", "--defined-only", "--format=posix", str(path)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {line.split()[0].split("@")[0] for line in output.splitlines()}
+
+
+def called(*folders):
+    """Every csync_ function named outside comments and literals in the C files of these folders."""
+    found = set()
+    for path in tree.files(".c", ".h", under=folders):
+        found |= set(re.findall(r"\bcsync_\w+\b", tree.code(path.read_text())))
+    return found
+
+
+def skipped(findings):
+    reasons = {}
+    for number, line in enumerate(SKIP.read_text().splitlines(), 1):
+        if line and not line.startswith("#"):
+            function, _, reason = line.partition(" ")
+            reasons[function] = number
+            if not reason.strip():
+                findings.append(f"script/api_skip.txt:{number}: {function}: say why")
+    return reasons
+
+
+def check_exports(library, extension, public):
+    names = exported(library)
+    for name in sorted(set(public) - names):
+        yield f"include/csync.h:{public[name]}: {name} is not exported by {library}: define it"
+    for name in sorted(names - set(public) - ENTRIES):
+        yield f"csrc/csync.map:1: {library} exports {name}, which is not in csync.h: declare or hide it"
+    for name in sorted(exported(extension) - ENTRIES - {"PyInit__csync"}):
+        yield f"bindings/python/csync.map:1: {extension} exports {name}: hide it"
+
+
+def main(library, extension):
+    findings, public = [], {}
+    text = HEADER.read_text()
+    for name, start, end in declarations(text):
+        public[name] = tree.line_of(text, start)
+        if not commented(text, start, end):
+            findings.append(f"include/csync.h:{public[name]}: {name} has no comment: write its contract")
+    findings += check_exports(library, extension, public)
+    tests, binding = called("tests/c/"), called("bindings/python/src/")
+    reasons = skipped(findings)
+    for name, line in public.items():
+        where = f"include/csync.h:{line}: {name}"
+        if name not in tests | binding:
+            findings.append(f"{where} is not called by tests/c nor by the Python binding: write a test")
+        elif name not in binding | set(reasons):
+            findings.append(f"{where} is not used by bindings/python/src: bind it, or skip it with a reason")
+    for name in sorted(set(reasons) & (binding | (set(reasons) - set(public)))):
+        findings.append(f"script/api_skip.txt:{reasons[name]}: {name} is bound or gone: delete the line")
+    return findings
+
+
+if __name__ == "__main__":
+    tree.report(main(*sys.argv[1:]))

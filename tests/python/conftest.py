@@ -1,0 +1,122 @@
+"""What the Python tests share.
+
+Environment: CSYNC_TEST_PROFILE (quick, default or long) says how hard Hypothesis tries; CSYNC_TEST_DATA names
+the directory that holds data/chinook.sql.
+"""
+
+import contextlib
+import gc
+import os
+import pathlib
+import sqlite3
+
+import hypothesis
+import pytest
+
+import csync
+
+_CALM = {
+    "deadline": None,
+    "database": None,
+    "print_blob": True,
+    "suppress_health_check": [
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+}
+hypothesis.settings.register_profile("quick", max_examples=25, derandomize=True, **_CALM)
+hypothesis.settings.register_profile("default", max_examples=100, **_CALM)
+hypothesis.settings.register_profile("long", max_examples=2000, **_CALM)
+hypothesis.settings.load_profile(os.environ.get("CSYNC_TEST_PROFILE", "default"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "error")
+
+
+def pytest_report_header():
+    return f"csync {csync.__version__}, SQLite {sqlite3.sqlite_version}, profile " + os.environ.get(
+        "CSYNC_TEST_PROFILE", "default"
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_forgotten():
+    """A replica that a test leaves open warns when it is collected, and a warning is an error."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def sql():
+    """sql(path, statement, params=()): runs one statement, or a script, as another program would.
+
+    A connection of Python's own sqlite3 that knows nothing of csync; commits, closes, returns the rows.
+    """
+
+    def run(path, statement, params=()):
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            try:
+                return connection.execute(statement, params).fetchall()
+            except (sqlite3.Warning, sqlite3.ProgrammingError) as error:
+                if "one statement" not in str(error):
+                    raise
+                connection.executescript(statement)
+                return []
+
+    return run
+
+
+@pytest.fixture
+def database(tmp_path):
+    """database(schema="", name=None): the path of a new SQLite file with that schema."""
+    made = 0
+
+    def make(schema="", name=None):
+        nonlocal made
+        made += 1
+        path = tmp_path / (name or f"replica{made}.db")
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.executescript(schema)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def replica(database):
+    """replica(schema="", *tables, name=None, **options): an open replica that tracks these tables.
+
+    `db.path` is its file. All of them are closed after the test.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def make(schema="", *tables, name=None, **options):
+            path = database(schema, name)
+            db = stack.enter_context(csync.open(path, **options))
+            db.path = path
+            if tables:
+                db.track(*tables)
+            return db
+
+        yield make
+
+
+@pytest.fixture
+def replicas(replica):
+    """replicas(schema, *tables, count=2): that many replicas of one schema."""
+
+    def make(schema, *tables, count=2):
+        return [replica(schema, *tables) for _ in range(count)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def chinook():
+    """The text of chinook.sql, a real database with foreign keys."""
+    root = os.environ.get("CSYNC_TEST_DATA")
+    if not root:
+        pytest.skip("NOT TESTED on real data: CSYNC_TEST_DATA does not name the directory with data/chinook.sql")
+    return (pathlib.Path(root) / "data" / "chinook.sql").read_text(encoding="utf-8-sig")
