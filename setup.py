@@ -79,7 +79,7 @@ extension = Extension(
         ("Py_LIMITED_API", "0x030B0000"),
     ],
     py_limited_api=True,
-    libraries=["crypto", "cjson"],
+    libraries=["crypto", "cjson", "m"],
     extra_compile_args=[
         "-std=c11",
         "-fvisibility=hidden",

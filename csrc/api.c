@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/options.h"
+#include "base/text.h"
 #include "model/outcome.h"
 #include "sync/apply.h"
 #include "sync/conflict.h"
@@ -132,6 +133,12 @@ static int check_capture(int capture, csync_error *err)
     return cs_fail(err, CSYNC_EINVAL, "%d is no way to capture", capture);
 }
 
+static void name_table(int rc, const char *table, csync_error *err)
+{
+    if (rc != CSYNC_OK && err && table)
+        cs_text_copy(err->table, sizeof err->table, table);
+}
+
 int csync_track(csync *replica, const char *table, const csync_track_options *options, csync_error *err)
 {
     csync_track_options o;
@@ -146,6 +153,7 @@ int csync_track(csync *replica, const char *table, const csync_track_options *op
     if (rc == CSYNC_OK) {
         args.capture = o.capture;
         rc = cs_replica_write(replica, track, &args, NULL, err);
+        name_table(rc, table, err);
     }
     return cs_replica_leave(replica, rc, err);
 }
@@ -163,6 +171,7 @@ int csync_untrack(csync *replica, const char *table, csync_error *err)
         return rc;
     rc = table ? cs_replica_write(replica, untrack, (void *)table, NULL, err)
                : cs_fail(err, CSYNC_EMISUSE, "table is NULL");
+    name_table(rc, table, err);
     return cs_replica_leave(replica, rc, err);
 }
 
@@ -195,6 +204,7 @@ int csync_trigger_sql(csync *replica, const char *table, int capture, char **sql
     }
     if (rc == CSYNC_OK)
         rc = cs_replica_read(replica, trigger_sql, &args, err);
+    name_table(rc, table, err);
     if (rc == CSYNC_OK) {
         *sql = cs_buf_take(&args.sql, err);
         rc = *sql ? CSYNC_OK : CSYNC_ENOMEM;

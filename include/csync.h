@@ -308,7 +308,7 @@ typedef struct csync_result {
     int64_t duplicates; /* changes that were known already */
     int64_t lost; /* changes that an existing one beat, on either side */
     int64_t conflicts; /* concurrent edits that were decided */
-    int64_t parked; /* changes that wait here for what they need */
+    int64_t parked; /* changes that wait here now for what they need, also from earlier syncs */
     int64_t rejected; /* changes that were refused; see the outcome or the log */
     int64_t batches;
     int64_t bytes; /* of changes, both ways */

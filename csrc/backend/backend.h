@@ -41,7 +41,7 @@ typedef struct cs_merge {
     int agreed; /* that peer has them: they are agreed on with it */
     int relay; /* log what wins */
     int passes; /* retry passes for missing parents */
-    int (*tick)(void *ctx, csync_error *err); /* called every few rows; a code stops the merge */
+    int (*tick)(void *ctx, int64_t done, csync_error *err); /* every few rows; a code stops the merge */
     void *ctx;
 } cs_merge;
 
@@ -106,8 +106,10 @@ typedef struct cs_backend_ops {
     int (*needs_fold)(cs_backend *b, int *needed, csync_error *err);
     /* Gives every head that is not in the log an entry there, and logs applied changes from now on. */
     int (*start_relay)(cs_backend *b, csync_error *err);
+    /* Gives the heads of rows from before track an entry; `all` 0: not those that came from a peer. */
+    int (*complete_log)(cs_backend *b, int all, csync_error *err);
     int (*log_top)(cs_backend *b, int64_t *version, csync_error *err);
-    /* 1 when the log holds a local change after `since`. */
+    /* 1 when there may be local changes that the log holds after `since`, or does not hold yet. */
     int (*pending)(cs_backend *b, int64_t since, int *found, csync_error *err);
     /* Appends the heads after request->since to the batch and sets its positions. */
     int (*page)(cs_backend *b, const cs_page_request *request, csync_batch *batch, csync_error *err);
@@ -121,6 +123,8 @@ typedef struct cs_backend_ops {
     int (*agree)(cs_backend *b, cs_table *table, const csync_change *change, csync_error *err);
     /* Decides and writes every item with status 0, in an order that foreign keys allow. */
     int (*merge)(cs_backend *b, cs_item *items, size_t count, const cs_merge *how, csync_error *err);
+    /* Tries again the parked changes whose table, or a table that they refer to, was written. Suppressed. */
+    int (*retry_parked)(cs_backend *b, csync_error *err);
     /* Raises the clock: local stamps made from now on are above `ts`. */
     int (*raise_clock)(cs_backend *b, int64_t ts, csync_error *err);
     /* A timestamp for a change made now: above every stamp seen. */
@@ -134,6 +138,7 @@ typedef struct cs_backend_ops {
     int (*conflict_add)(cs_backend *b, const cs_conflict *conflict, csync_error *err);
     int (*conflicts)(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                      csync_error *err);
+    int (*parked_count)(cs_backend *b, int64_t *count, csync_error *err);
     int (*parked)(cs_backend *b, cs_parked_visit visit, void *ctx, csync_error *err);
     /* Every row of a table in order of its key, values in the table's column order. */
     int (*scan)(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);

@@ -37,11 +37,13 @@ static void date_of(unsigned days, unsigned *year, unsigned *month, unsigned *da
 
 static int64_t days_of(unsigned year, unsigned month, unsigned day)
 {
-    unsigned y = month <= 2 ? year + 399 : year + 400; /* 400 years on, so that year 0 stays positive */
+    unsigned y =
+        month <= 2 ? year + 399 : year + 400; /* 400 years on, so that year 0 stays positive */
     unsigned era = y / 400, of_era = y % 400;
     unsigned of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
 
-    return (int64_t)era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 146097 - 719468;
+    return (int64_t)era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 146097 -
+           719468;
 }
 
 void cs_time_format(int64_t ms, char out[CS_TIME_SIZE])
@@ -106,7 +108,8 @@ static int parse_seconds(const char *p, int64_t *seconds, int *is_leap_second)
         hour > 23 || minute > 59 || second > 60)
         return -1;
     *is_leap_second = second == 60;
-    *seconds = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - *is_leap_second;
+    *seconds =
+        days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - *is_leap_second;
     return 0;
 }
 

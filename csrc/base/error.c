@@ -15,11 +15,11 @@ const char *csync_version(void)
 }
 
 static const char *const code_names[] = {
-    "CSYNC_OK",          "CSYNC_ERROR",      "CSYNC_ENOMEM",      "CSYNC_EMISUSE",
-    "CSYNC_EINVAL",      "CSYNC_ENOTFOUND",  "CSYNC_EBUSY",       "CSYNC_EDB",
-    "CSYNC_ESCHEMA",     "CSYNC_EFOREIGNKEY", "CSYNC_EHASH",      "CSYNC_EFULLRESYNC",
-    "CSYNC_ENET",        "CSYNC_EPROTO",     "CSYNC_EAUTH",       "CSYNC_ETIMEOUT",
-    "CSYNC_ECANCELED",   "CSYNC_ECALLBACK",  "CSYNC_EUNSUPPORTED",
+    "CSYNC_OK",        "CSYNC_ERROR",       "CSYNC_ENOMEM",       "CSYNC_EMISUSE",
+    "CSYNC_EINVAL",    "CSYNC_ENOTFOUND",   "CSYNC_EBUSY",        "CSYNC_EDB",
+    "CSYNC_ESCHEMA",   "CSYNC_EFOREIGNKEY", "CSYNC_EHASH",        "CSYNC_EFULLRESYNC",
+    "CSYNC_ENET",      "CSYNC_EPROTO",      "CSYNC_EAUTH",        "CSYNC_ETIMEOUT",
+    "CSYNC_ECANCELED", "CSYNC_ECALLBACK",   "CSYNC_EUNSUPPORTED",
 };
 
 const char *csync_code_name(int code)

@@ -28,7 +28,8 @@ int cs_options_in(void *to, size_t size, const void *from, csync_error *err)
     memcpy(to, &size, sizeof size);
     for (size_t i = size; i < theirs; i++)
         if (((const unsigned char *)from)[i])
-            return cs_fail(err, CSYNC_EUNSUPPORTED, "the options ask for something that csync %s does not know",
+            return cs_fail(err, CSYNC_EUNSUPPORTED,
+                           "the options ask for something that csync %s does not know",
                            csync_version());
     return CSYNC_OK;
 }

@@ -12,13 +12,13 @@
 typedef struct member {
     const char *names; /* where the names are, set before sorting */
     size_t name, name_len; /* in `names` */
-    size_t begin, end;     /* in the output */
+    size_t begin, end; /* in the output */
 } member;
 
 typedef struct frame {
-    size_t begin;  /* in the output, behind the brace */
+    size_t begin; /* in the output, behind the brace */
     size_t member; /* index of the first member; an array has none */
-    size_t names;  /* where its names begin */
+    size_t names; /* where its names begin */
     int is_object;
 } frame;
 

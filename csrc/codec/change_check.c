@@ -61,7 +61,7 @@ int cs_batch_add(csync_batch *batch, const csync_change *change, csync_error *er
     if (rc != CSYNC_OK)
         return rc;
     if (cs_time_parse(change->timestamp, strlen(change->timestamp), &ms) != 0)
-        return cs_fail(err, CSYNC_EINVAL,
-                       "timestamp \"%.40s\" is no RFC 3339 time from 1970 to 9999", change->timestamp);
+        return cs_fail(err, CSYNC_EINVAL, "timestamp \"%.40s\" is no RFC 3339 time from 1970 to 9999",
+                       change->timestamp);
     return cs_batch_append(batch, &copy, ms, err);
 }

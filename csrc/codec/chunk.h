@@ -14,9 +14,13 @@
 /* Bit i is set when byte i is '"', '\\' or a control character; with `or_high` also when it is >= 0x80. */
 static inline unsigned cs_chunk_specials(const char *p, int or_high);
 
+/* The two may overlap. */
 static inline void cs_chunk_copy(char *to, const char *from)
 {
-    memcpy(to, from, CS_CHUNK);
+    char chunk[CS_CHUNK];
+
+    memcpy(chunk, from, CS_CHUNK);
+    memcpy(to, chunk, CS_CHUNK);
 }
 
 #ifdef CS_SSE2

@@ -7,7 +7,8 @@
 
 /* The letter of a two-byte escape; 0: \u00XX. */
 static const char letters[] = {
-    ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\',
+    ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n',  ['\f'] = 'f',
+    ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\',
 };
 
 static char *escape_control(char *w, unsigned char c)

@@ -3,7 +3,7 @@
 #define CS_ESCAPE_H
 #include <stddef.h>
 
-#define CS_ESCAPE_MAX 6    /* bytes that one may become */
+#define CS_ESCAPE_MAX 6 /* bytes that one may become */
 #define CS_ESCAPE_SLACK 32 /* bytes behind the result that may be written over */
 
 /* Writes `text`, escaped as RFC 8785 has it, to `w`, which has room for len * CS_ESCAPE_MAX + CS_ESCAPE_SLACK

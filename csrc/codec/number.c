@@ -43,7 +43,7 @@ static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
 /* A decimal number taken apart. */
 typedef struct parts {
     int is_negative;
-    int64_t exponent;     /* as written, clamped */
+    int64_t exponent; /* as written, clamped */
     const char *mantissa; /* digits and at most one point */
     size_t len;
 } parts;
@@ -80,7 +80,7 @@ enum { ENOUGH_DIGITS = 780 };
 /* Significant digits gathered from a mantissa: 0.DIGITS * 10^point. */
 typedef struct gathered {
     char digits[ENOUGH_DIGITS + 1];
-    size_t count;  /* in `digits`, without trailing zeros */
+    size_t count; /* in `digits`, without trailing zeros */
     int64_t total; /* significant digits in the text, without trailing zeros */
     int64_t point;
 } gathered;

@@ -13,15 +13,15 @@
 typedef struct cs_scan {
     const char *p, *end, *start;
     const char *fault; /* static text */
-    int any_bytes;     /* 1: strings may hold invalid UTF-8 */
+    int any_bytes; /* 1: strings may hold invalid UTF-8 */
 } cs_scan;
 
 typedef struct cs_token {
     const char *text; /* a string without its quotes, escapes as they stand; a number */
     size_t len;
-    int has_escape;  /* a string: cs_scan_decode is needed */
+    int has_escape; /* a string: cs_scan_decode is needed */
     int has_invalid; /* a string: invalid UTF-8 (only with any_bytes) */
-    int is_integer;  /* a number: digits only */
+    int is_integer; /* a number: digits only */
 } cs_token;
 
 void cs_scan_init(cs_scan *s, const char *json, size_t len);

@@ -72,12 +72,13 @@ static int read_origin(cs_reader *r, cs_change *c)
     return cs_scan_fault(&r->s, "not 1 to 64 characters of A-Z a-z 0-9 _ . -");
 }
 
-static int read_object(cs_reader *r, const char **out, size_t *len, size_t min_members)
+static int read_object(cs_reader *r, const char **out, size_t *len, cs_shape *shape,
+                       size_t min_members)
 {
     char *text = r->w, *end;
     int rc;
 
-    end = cs_wire_object(&r->s, text, min_members, &rc);
+    end = cs_wire_object(&r->s, text, shape, min_members, &rc);
     if (!end)
         return rc == CSYNC_ENOMEM ? cs_reader_nomem(r) : rc;
     *end = 0;
@@ -102,39 +103,120 @@ static int read_operation(cs_reader *r, cs_change *c)
     return cs_scan_fault(&r->s, "neither Insert, Update, Delete nor 0, 1, 2");
 }
 
-/* A text in the very form that csync writes may stay as it is. */
-static int is_normal_time(const char *text, size_t len)
+/* 24 bytes that, if they are a time, are one in the very form that csync writes. */
+static int is_normal_time(const char *text)
 {
-    return len == CS_TIME_SIZE - 1 && text[10] == 'T' && text[17] != '6' && text[19] == '.' &&
-           text[23] == 'Z';
+    return text[10] == 'T' && text[17] != '6' && text[19] == '.' && text[23] == 'Z';
 }
 
-static int read_timestamp(cs_reader *r, cs_change *c)
+/* A string of 24 bytes seems to be at p. */
+static int is_quoted_time(const cs_reader *r)
+{
+    return r->s.end - r->s.p > CS_TIME_SIZE && r->s.p[0] == '"' && r->s.p[CS_TIME_SIZE] == '"';
+}
+
+/* The time at p, if it is in that form: copied. 0: it is not. */
+static int quick_time(cs_reader *r, cs_change *c)
+{
+    const char *text = r->s.p + 1;
+
+    if (!is_quoted_time(r) || !is_normal_time(text) ||
+        cs_time_parse(text, CS_TIME_SIZE - 1, &c->ts) != 0)
+        return 0;
+    c->pub.timestamp = memcpy(r->w, text, CS_TIME_SIZE - 1);
+    r->w[CS_TIME_SIZE - 1] = 0;
+    r->w += CS_TIME_SIZE;
+    r->s.p += CS_TIME_SIZE + 1;
+    return 1;
+}
+
+static int any_time(cs_reader *r, cs_change *c)
 {
     const char *from = r->s.p, *text;
     size_t len;
 
-    if (r->timestamp && r->s.end - from > CS_TIME_SIZE && from[0] == '"' && from[25] == '"' &&
-        memcmp(from + 1, r->timestamp, CS_TIME_SIZE - 1) == 0) {
+    text = cs_reader_text(r, &len);
+    if (!text)
+        return CSYNC_EINVAL;
+    if (cs_time_parse(text, len, &c->ts) == 0)
+        return cs_batch_set_time(r->batch, c, c->ts) == CSYNC_OK ? CSYNC_OK : cs_reader_nomem(r);
+    r->s.p = from;
+    return cs_scan_fault(&r->s, "this is no RFC 3339 time from 1970 to 9999");
+}
+
+static int read_timestamp(cs_reader *r, cs_change *c)
+{
+    int rc = CSYNC_OK;
+
+    if (r->timestamp && is_quoted_time(r) && memcmp(r->s.p + 1, r->timestamp, CS_TIME_SIZE - 1) == 0) {
         r->s.p += CS_TIME_SIZE + 1;
         c->pub.timestamp = r->timestamp;
         c->ts = r->ts;
         return CSYNC_OK;
     }
-    text = cs_reader_text(r, &len);
-    if (!text)
-        return CSYNC_EINVAL;
-    if (cs_time_parse(text, len, &c->ts) != 0) {
-        r->s.p = from;
-        return cs_scan_fault(&r->s, "this is no RFC 3339 time from 1970 to 9999");
-    }
-    c->pub.timestamp = text;
-    if (!is_normal_time(text, len) && cs_batch_set_time(r->batch, c, c->ts) != CSYNC_OK)
-        return cs_reader_nomem(r);
-    r->timestamp = c->pub.timestamp;
+    if (!quick_time(r, c))
+        rc = any_time(r, c);
+    r->timestamp = rc == CSYNC_OK ? c->pub.timestamp : NULL;
     r->ts = c->ts;
-    return CSYNC_OK;
+    return rc;
 }
+
+/* ---- The form that csync writes ------------------------------------------------------------------- */
+
+/* The longest fixed text, and a number or time behind it. */
+enum { AHEAD = 64 };
+
+#define SKIP(r, text)                                                                              \
+    ((r)->s.end - (r)->s.p > AHEAD && memcmp((r)->s.p, text, sizeof(text) - 1) == 0 &&             \
+     ((r)->s.p += sizeof(text) - 1, 1))
+
+/* Up to 18 digits. 0: not that. */
+static inline int quick_count(cs_reader *r, int64_t *out)
+{
+    const char *p = r->s.p, *from = p;
+    int64_t value = 0;
+
+    while ((unsigned char)(*p - '0') < 10 && p - from < 18)
+        value = value * 10 + (*p++ - '0');
+    if (p == from || (*from == '0' && p - from > 1))
+        return 0;
+    *out = value;
+    r->s.p = p;
+    return 1;
+}
+
+static inline int quick_operation(cs_reader *r, cs_change *c)
+{
+    if (SKIP(r, "Insert\","))
+        c->pub.operation = CSYNC_INSERT;
+    else if (SKIP(r, "Update\","))
+        c->pub.operation = CSYNC_UPDATE;
+    else if (SKIP(r, "Delete\","))
+        c->pub.operation = CSYNC_DELETE;
+    return c->pub.operation != 0;
+}
+
+static inline int quick_payload(cs_reader *r, cs_change *c)
+{
+    if (c->pub.operation == CSYNC_DELETE)
+        return SKIP(r, "null");
+    return read_object(r, &c->pub.payload, &c->payload_len, &r->payload, 0) == CSYNC_OK;
+}
+
+/* A change as cs_change_write has it, white space and all. 0: it is another, or has a fault, and must be read
+ * from its start. */
+static int quick_change(cs_reader *r, cs_change *c)
+{
+    return SKIP(r, "{\"version\":") && quick_count(r, &c->pub.version) &&
+           SKIP(r, ",\"tableName\":") && read_table(r, c) == CSYNC_OK && SKIP(r, ",\"pkValue\":") &&
+           read_object(r, &c->pub.pk, &c->pk_len, &r->pk, 1) == CSYNC_OK &&
+           SKIP(r, ",\"operation\":\"") && quick_operation(r, c) && SKIP(r, "\"payload\":") &&
+           quick_payload(r, c) && SKIP(r, ",\"origin\":") && read_origin(r, c) == CSYNC_OK &&
+           SKIP(r, ",\"timestamp\":") && read_timestamp(r, c) == CSYNC_OK && SKIP(r, ",\"seq\":") &&
+           quick_count(r, &c->pub.seq) && *r->s.p++ == '}';
+}
+
+/* ---- Any form -------------------------------------------------------------------------------------- */
 
 static int read_field(cs_reader *r, cs_change *c, int field)
 {
@@ -144,11 +226,11 @@ static int read_field(cs_reader *r, cs_change *c, int field)
     case TABLE:
         return read_table(r, c);
     case PK:
-        return read_object(r, &c->pub.pk, &c->pk_len, 1);
+        return read_object(r, &c->pub.pk, &c->pk_len, &r->pk, 1);
     case OPERATION:
         return read_operation(r, c);
     case PAYLOAD:
-        return read_object(r, &c->pub.payload, &c->payload_len, 0);
+        return read_object(r, &c->pub.payload, &c->payload_len, &r->payload, 0);
     case ORIGIN:
         return read_origin(r, c);
     case TIMESTAMP:
@@ -186,20 +268,16 @@ static int finish_change(cs_reader *r, cs_change *c)
     return CSYNC_OK;
 }
 
-int cs_reader_change(cs_reader *r, unsigned depth)
+static int any_change(cs_reader *r, cs_change *c, unsigned depth)
 {
-    cs_change *c = cs_batch_push(r->batch);
-    int expected = 0, field, more, rc;
+    int expected = 0, field, more = cs_reader_enter(r, '{'), rc;
     unsigned seen = 0;
 
-    if (!c)
-        return cs_reader_nomem(r);
-    more = cs_reader_enter(r, '{');
     while (more == 1) {
         field = cs_reader_field(r, fields, FIELDS, &expected, &seen, depth + 1);
         if (field == -2)
             return CSYNC_EINVAL;
-        if (field >= 0 && !(r->s.p < r->s.end && *r->s.p == 'n' && cs_reader_null(r))) {
+        if (field >= 0 && !cs_reader_null(r)) {
             r->field = field_names[field];
             rc = r->s.p < r->s.end ? read_field(r, c, field)
                                    : cs_scan_fault(&r->s, "the text ends too early");
@@ -210,4 +288,28 @@ int cs_reader_change(cs_reader *r, unsigned depth)
         more = cs_reader_next(r, '}');
     }
     return more < 0 ? more : finish_change(r, c);
+}
+
+int cs_reader_change(cs_reader *r, unsigned depth)
+{
+    cs_change *c = cs_batch_push(r->batch);
+    const char *from = r->s.p;
+    char *w = r->w;
+
+    if (!c)
+        return cs_reader_nomem(r);
+    if (quick_change(r, c)) {
+        r->batch->bytes += c->table_len + c->pk_len + c->payload_len;
+        return CSYNC_OK;
+    }
+    if (r->has_no_memory)
+        return CSYNC_ENOMEM;
+    r->s.p = from;
+    r->s.fault = NULL;
+    r->w = w; /* what is borrowed from behind it must be forgotten */
+    r->table.text = r->origin.text = r->timestamp = NULL;
+    r->pk.count = r->payload.count = 0;
+    memset(c, 0, sizeof *c);
+    c->pub.struct_size = sizeof c->pub;
+    return any_change(r, c, depth);
 }

@@ -23,7 +23,8 @@ typedef struct copier {
 /* Behind the backslash of an escape within the inner string: \\n, \\\" and the like. 0: not simple. */
 static int copy_inner_escape(copier *c)
 {
-    static const char simple[256] = {['n'] = 1, ['t'] = 1, ['r'] = 1, ['b'] = 1, ['f'] = 1, ['/'] = 1};
+    static const char simple[256] = {
+        ['n'] = 1, ['t'] = 1, ['r'] = 1, ['b'] = 1, ['f'] = 1, ['/'] = 1};
     const char *r = c->r;
 
     *c->w++ = '\\';
@@ -159,58 +160,116 @@ static inline int note_name(cs_names *names, const char *name, size_t len)
     return 1;
 }
 
-/* A member from its \" on. 0: not simple. */
-static inline int copy_member(copier *c, cs_names *names)
+/* The name of a member, from its \" on. 0: not simple. */
+static inline int copy_name(copier *c, cs_names *names, cs_shape *shape)
 {
-    char *name;
+    const char *raw = c->r;
+    char *plain = c->w;
+    unsigned i = shape->count;
 
     if (c->end - c->r < AHEAD || c->r[0] != '\\' || c->r[1] != '"')
         return 0;
     c->r += 2;
     *c->w++ = '"';
-    name = c->w;
-    if (!copy_inner_string(c, 1) || c->end - c->r < AHEAD || *c->r != ':' ||
-        !note_name(names, name, (size_t)(c->w - name)))
+    if (!copy_inner_string(c, 1) || *c->r != ':' ||
+        !note_name(names, plain + 1, (size_t)(c->w - plain - 1)))
         return 0;
     memcpy(c->w, "\":", 2);
     c->w += 2;
     c->r++;
-    return copy_scalar(c) && c->end - c->r >= AHEAD;
+    if (i < CS_SHAPE_NAMES && names->count == i + 1 && c->r - raw <= CS_SHAPE_NAME_MAX) {
+        shape->names[i].raw = raw;
+        shape->names[i].plain = plain;
+        shape->names[i].len = (unsigned)(c->r - raw);
+        shape->count++;
+    }
+    return c->end - c->r >= AHEAD;
 }
 
-/* The simple pass. NULL: not simple, nothing happened. */
-static char *copy_simple(cs_scan *s, char *out)
+/* The same, if it is the name that the shape has at `i`. */
+static inline int copy_known_name(copier *c, const cs_shape *shape, unsigned i)
+{
+    unsigned len = i < shape->count ? shape->names[i].len : 0;
+
+    if (len == 0 || !cs_chunk_begins(c->r, shape->names[i].raw, len < CS_CHUNK ? len : CS_CHUNK))
+        return 0;
+    cs_chunk_copy(c->w, shape->names[i].plain);
+    if (len > CS_CHUNK) {
+        if (!cs_chunk_begins(c->r + CS_CHUNK, shape->names[i].raw + CS_CHUNK, len - CS_CHUNK))
+            return 0;
+        cs_chunk_copy(c->w + CS_CHUNK, shape->names[i].plain + CS_CHUNK);
+    }
+    c->r += len;
+    c->w += len - 2;
+    return c->end - c->r >= AHEAD;
+}
+
+/* A value and what follows it. 1: a comma; 0: the end of the string; -1: not simple. */
+static inline int copy_value(copier *c)
+{
+    char next;
+
+    if (!copy_scalar(c) || c->end - c->r < AHEAD)
+        return -1;
+    next = *c->r++;
+    *c->w++ = next;
+    if (next == ',')
+        return c->end - c->r < AHEAD ? -1 : 1;
+    return next == '}' && *c->r++ == '"' ? 0 : -1;
+}
+
+static int is_candidate(const cs_scan *s)
+{
+    return s->end - s->p >= 2 * AHEAD && s->p[0] == '"' && s->p[1] == '{';
+}
+
+/* The simple passes. NULL: not simple, nothing happened. */
+static char *copy_simple(cs_scan *s, char *out, cs_shape *shape)
 {
     copier c = {s->p + 2, s->end, out};
     cs_names names;
+    int more = 1;
 
-    if (s->end - s->p < AHEAD || s->p[0] != '"' || s->p[1] != '{')
-        return NULL;
     cs_names_init(&names);
+    shape->count = 0;
     *c.w++ = '{';
-    while (copy_member(&c, &names)) {
-        char next = *c.r++;
-
-        *c.w++ = next;
-        if (next == ',')
-            continue;
-        if (next != '}' || *c.r != '"')
-            return NULL;
-        s->p = c.r + 1;
-        return c.w;
-    }
-    return NULL;
+    while (more == 1)
+        more = copy_name(&c, &names, shape) ? copy_value(&c) : -1;
+    if (more < 0)
+        return NULL;
+    s->p = c.r;
+    return c.w;
 }
 
-char *cs_wire_object(cs_scan *s, char *out, size_t min_members, int *rc)
+/* Where all names are those of the row before, which were distinct. */
+static char *copy_known(cs_scan *s, char *out, const cs_shape *shape)
+{
+    copier c = {s->p + 2, s->end, out};
+    int more = 1;
+
+    *c.w++ = '{';
+    for (unsigned i = 0; more == 1; i++)
+        more = copy_known_name(&c, shape, i) ? copy_value(&c) : -1;
+    if (more < 0)
+        return NULL;
+    s->p = c.r;
+    return c.w;
+}
+
+char *cs_wire_object(cs_scan *s, char *out, cs_shape *shape, size_t min_members, int *rc)
 {
     const char *at = s->p;
-    char *end = copy_simple(s, out);
+    char *end = NULL;
     cs_scan inner;
 
     *rc = CSYNC_OK;
-    if (end)
-        return end;
+    if (is_candidate(s)) {
+        end = copy_known(s, out, shape);
+        if (!end)
+            end = copy_simple(s, out, shape);
+        if (end)
+            return end;
+    }
     end = cs_scan_copy(s, out);
     *rc = end ? CSYNC_OK : CSYNC_EINVAL;
     if (!end)

@@ -8,7 +8,7 @@
 enum { CHANGES, FROM, TO, HAS_MORE, HASH, ORIGIN, ORIGIN_ID, FIELDS };
 
 static const cs_field fields[FIELDS] = {
-    {"\"changes\":", 10}, {"\"fromVersion\":", 14}, {"\"toVersion\":", 12},  {"\"hasMore\":", 10},
+    {"\"changes\":", 10}, {"\"fromVersion\":", 14}, {"\"toVersion\":", 12}, {"\"hasMore\":", 10},
     {"\"hash\":", 7},     {"\"origin\":", 9},       {"\"originId\":", 11},
 };
 static const char *const field_names[FIELDS] = {

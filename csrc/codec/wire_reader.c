@@ -9,12 +9,13 @@
 /* Every decoded string, with its NUL, is shorter than the source with its quotes. */
 int cs_reader_open(cs_reader *r, csync_batch *batch, const char *json, size_t len, csync_error *err)
 {
-    memset(r, 0, sizeof *r);
+    memset(r, 0, offsetof(cs_reader, pk));
+    r->pk.count = r->payload.count = 0;
     if (len > LARGEST)
-        return cs_fail(err, CSYNC_EINVAL, "a JSON text of %zu bytes is larger than the %zu allowed", len,
-                       LARGEST);
+        return cs_fail(err, CSYNC_EINVAL, "a JSON text of %zu bytes is larger than the %zu allowed",
+                       len, LARGEST);
     r->batch = batch;
-    r->w = cs_arena_alloc(&batch->arena, len + 2 * CS_CHUNK);
+    r->w = cs_arena_alloc(&batch->arena, len + CS_SHAPE_NAME_MAX + CS_CHUNK);
     if (!r->w)
         return cs_fail_nomem(err);
     cs_scan_init(&r->s, json, len);
@@ -92,7 +93,8 @@ int cs_reader_field(cs_reader *r, const cs_field *fields, int count, int *expect
 
 int cs_reader_enter(cs_reader *r, char open)
 {
-    int rc = cs_scan_expect(&r->s, open, open == '{' ? "an object is needed here" : "an array is needed here");
+    int rc = cs_scan_expect(&r->s, open,
+                            open == '{' ? "an object is needed here" : "an array is needed here");
 
     if (rc != CSYNC_OK)
         return rc;

@@ -2,6 +2,7 @@
 #ifndef CS_WIRE_READER_H
 #define CS_WIRE_READER_H
 #include "codec/scan.h"
+#include "codec/wire_object.h"
 #include "model/change.h"
 
 /* A text that the next change probably has again. */
@@ -13,14 +14,15 @@ typedef struct cs_again {
 typedef struct cs_reader {
     cs_scan s;
     csync_batch *batch; /* takes the changes */
-    char *w;            /* where the next decoded string goes, in the batch's arena */
-    const char *item;   /* "change", "outcome": for messages; NULL: outside of one */
-    size_t index;       /* of the item */
-    const char *field;  /* for messages; NULL: none */
+    char *w; /* where the next decoded string goes, in the batch's arena */
+    const char *item; /* "change", "outcome": for messages; NULL: outside of one */
+    size_t index; /* of the item */
+    const char *field; /* for messages; NULL: none */
     int has_no_memory;
     cs_again table, origin;
     const char *timestamp; /* of the change before */
     int64_t ts;
+    cs_shape pk, payload;
 } cs_reader;
 
 /* Begins to read `json` into `batch`. CSYNC_OK, CSYNC_EINVAL or CSYNC_ENOMEM. */
@@ -44,7 +46,8 @@ int cs_reader_enter(cs_reader *r, char open);
 /* After a value: 1: the next is at p; 0: the container has ended; negative: a code. */
 static inline int cs_reader_next(cs_reader *r, char close)
 {
-    if (r->s.p < r->s.end && *r->s.p == ',' && r->s.end - r->s.p > 1 && (unsigned char)r->s.p[1] > ' ') {
+    if (r->s.p < r->s.end && *r->s.p == ',' && r->s.end - r->s.p > 1 &&
+        (unsigned char)r->s.p[1] > ' ') {
         r->s.p++;
         return 1;
     }

@@ -4,7 +4,8 @@
 #include "base/mem.h"
 #include "model/outcome.h"
 
-static const char *const status_names[] = {NULL, "applied", "duplicate", "lost", "parked", "rejected"};
+static const char *const status_names[] = {NULL,   "applied", "duplicate",
+                                           "lost", "parked",  "rejected"};
 
 const char *cs_outcome_name(int status)
 {
@@ -47,8 +48,8 @@ static int add_winner(csync_outcome *outcome, const csync_change *winner, csync_
     return cs_batch_append(outcome->winners, winner, ms, err);
 }
 
-int cs_outcome_add(csync_outcome *outcome, int status, const char *reason, const csync_change *winner,
-                   csync_error *err)
+int cs_outcome_add(csync_outcome *outcome, int status, const char *reason,
+                   const csync_change *winner, csync_error *err)
 {
     cs_outcome_item *item;
     const char *kept = "";

@@ -103,6 +103,8 @@ static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
     if (rc == CSYNC_OK)
         rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
     if (rc == CSYNC_OK)
+        rc = b->ops->parked_count(b, &w->result.parked, err);
+    if (rc == CSYNC_OK)
         rc = b->ops->suppress(b, 0, err);
     w->a->position = w->peer.pushed;
     w->result.batches += taken;

@@ -16,6 +16,7 @@ typedef struct work {
     size_t count;
     cs_peer peer;
     cs_meeting meeting;
+    int64_t parked_before, parked_after;
     csync_result result;
 } work;
 
@@ -222,9 +223,11 @@ static int agree_on_own(csync *c, work *w, csync_error *err)
 
 /* ---- results ---- */
 
+/* What was parked by an earlier batch and entered now counts as pulled now. */
 static void count_results(work *w)
 {
     csync_result *r = &w->result;
+    int64_t parked = 0;
 
     for (size_t i = 0; i < w->count; i++) {
         switch (w->items[i].status) {
@@ -238,7 +241,7 @@ static void count_results(work *w)
             r->lost++;
             break;
         case CSYNC_PARKED:
-            r->parked++;
+            parked++;
             break;
         default:
             r->rejected++;
@@ -246,6 +249,9 @@ static void count_results(work *w)
                    w->items[i].change->pub.table, w->items[i].message);
         }
     }
+    if (w->parked_before + parked > w->parked_after)
+        r->pulled += w->parked_before + parked - w->parked_after;
+    r->parked = w->parked_after;
     r->conflicts += w->meeting.conflicts;
     r->batches++;
     r->bytes += (int64_t)w->a->batch->bytes;
@@ -298,7 +304,11 @@ static int merge_all(csync *c, work *w, csync_error *err)
     if (rc == CSYNC_OK)
         rc = raise_clock(c, w, err);
     if (rc == CSYNC_OK)
+        rc = b->ops->parked_count(b, &w->parked_before, err);
+    if (rc == CSYNC_OK)
         rc = b->ops->merge(b, w->items, w->count, &how, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->parked_count(b, &w->parked_after, err);
     if (rc == CSYNC_OK)
         rc = agree_on_own(c, w, err);
     if (rc == CSYNC_OK && w->meeting.decisions && w->meeting.decisions->count)
@@ -341,7 +351,7 @@ void cs_result_add(csync_result *to, const csync_result *from)
     to->duplicates += from->duplicates;
     to->lost += from->lost;
     to->conflicts += from->conflicts;
-    to->parked += from->parked;
+    to->parked = from->parked;
     to->rejected += from->rejected;
     to->batches += from->batches;
     to->bytes += from->bytes;
@@ -357,7 +367,7 @@ int cs_apply_batch(csync *c, cs_apply *a, csync_error *err)
     a->position = 0;
     if (rc == CSYNC_OK)
         rc = cs_replica_write(c, apply_in_transaction, &w, &w.result.repaired, err);
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK && !a->dropped)
         cs_result_add(a->result, &w.result);
     cs_batch_destroy(w.meeting.decisions);
     cs_free(w.meeting.decided);

@@ -8,7 +8,7 @@ typedef struct cs_apply {
     const char *peer; /* name under which positions are kept; NULL: no position is checked or moved */
     int pulling; /* the batch is a page that this replica asked for; else the peer pushes it */
     const csync_sync_options *options;
-    int (*tick)(void *ctx, csync_error *err); /* may be NULL */
+    int (*tick)(void *ctx, int64_t done, csync_error *err); /* may be NULL */
     void *ctx;
     csync_outcome *outcome; /* filled if not NULL */
     csync_result *result; /* added to */

@@ -78,14 +78,17 @@ int cs_page_serve(csync *c, const csync_fetch *fetch, csync_batch **out, csync_e
     return rc == CSYNC_OK ? run(c, &r, out, err) : rc;
 }
 
-/* A second peer needs what was applied from the first, so from now on it is all in the log. */
-static int settle_relay(csync *c, void *ctx, csync_error *err)
+/* A second peer needs what was applied from the first, so from now on it is all in the log; the only one
+ * needs the rows from before track. */
+static int settle_log(csync *c, void *ctx, csync_error *err)
 {
     cs_backend *b = c->backend;
     int others = 0;
     int rc = b->ops->other_peers(b, ctx, &others, err);
 
-    return rc == CSYNC_OK && others ? b->ops->start_relay(b, err) : rc;
+    if (rc != CSYNC_OK)
+        return rc;
+    return others ? b->ops->start_relay(b, err) : b->ops->complete_log(b, 0, err);
 }
 
 int cs_page_push(csync *c, const char *peer, const csync_sync_options *options, csync_batch **out,
@@ -93,7 +96,7 @@ int cs_page_push(csync *c, const char *peer, const csync_sync_options *options, 
 {
     reading r = {.peer = peer};
     int rc = c->backend->relay ? CSYNC_OK
-                               : cs_replica_write(c, settle_relay, (void *)peer, NULL, err);
+                               : cs_replica_write(c, settle_log, (void *)peer, NULL, err);
 
     r.request.limit = cs_batch_size(options);
     r.request.max_bytes = (size_t)cs_batch_bytes(options);

@@ -136,10 +136,18 @@ int cs_replica_write(csync *c, cs_work work, void *ctx, int64_t *repaired, csync
     return rc;
 }
 
+/* Local writes become heads, and may let in what was parked. */
 static int fold(csync *c, void *ctx, csync_error *err)
 {
+    cs_backend *b = c->backend;
+    int rc = b->ops->suppress(b, 1, err);
+
     (void)ctx;
-    return c->backend->ops->fold(c->backend, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->fold(b, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->retry_parked(b, err);
+    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
 }
 
 /* *ready 0: a write transaction has to bring tables or heads up to date first. */

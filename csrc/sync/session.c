@@ -27,6 +27,7 @@ struct csync_session {
     csync_batch *batch; /* of a SEND */
     int misses;
     csync_result result;
+    int64_t done; /* changes of complete batches in this phase */
     csync_progress progress;
 };
 
@@ -49,6 +50,7 @@ static void start_phase(csync_session *s, enum phase phase)
 {
     s->phase = phase;
     s->misses = 0;
+    s->done = 0;
     s->progress.phase = phase == PULLING ? CSYNC_PULLING : CSYNC_PUSHING;
     s->progress.changes = s->progress.bytes = s->progress.total = 0;
 }
@@ -113,14 +115,19 @@ static int report(csync_session *s, csync_error *err)
     return CSYNC_OK;
 }
 
-static int tick(void *ctx, csync_error *err)
+/* Within a batch, about where it is. */
+static int tick(void *ctx, int64_t changes, csync_error *err)
 {
-    return report(ctx, err);
+    csync_session *s = ctx;
+
+    s->progress.changes = s->done + changes;
+    return report(s, err);
 }
 
 static int advance(csync_session *s, const csync_batch *batch, csync_error *err)
 {
-    s->progress.changes += (int64_t)batch->count;
+    s->done += (int64_t)batch->count;
+    s->progress.changes = s->done;
     s->progress.bytes += (int64_t)batch->bytes;
     return report(s, err);
 }
@@ -185,9 +192,10 @@ int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
     if (more && a.position == s->fetch.since)
         return cs_fail(err, CSYNC_EPROTO, "peer \"%.100s\" says there is more after version %lld but sent nothing",
                        s->peer, (long long)a.position);
-    if (!more)
+    rc = advance(s, page, err);
+    if (rc == CSYNC_OK && !more)
         end_pull(s);
-    return advance(s, page, err);
+    return rc;
 }
 
 /* ---- push ---- */
@@ -244,7 +252,7 @@ int cs_session_outcome(csync_session *s, const csync_outcome *outcome, csync_err
         return rc;
     s->asked = 0;
     rc = taken ? advance(s, s->batch, err) : missed(s, err);
-    if (taken && !s->batch->has_more && a.position == s->batch->to_version)
+    if (rc == CSYNC_OK && taken && !s->batch->has_more && a.position == s->batch->to_version)
         start_phase(s, DONE);
     cs_batch_destroy(s->batch);
     s->batch = NULL;

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 
 import csync
+from note_table import NOTE
 
 _CALM = {
     "deadline": None,
@@ -111,6 +112,23 @@ def replicas(replica):
         return [replica(schema, *tables) for _ in range(count)]
 
     return make
+
+
+@pytest.fixture
+def notes(replicas):
+    """Two replicas that track table note."""
+    return replicas(NOTE, "note")
+
+
+@pytest.fixture
+def conflict(notes):
+    """Two replicas whose note 1 was edited on both sides: body "left", then body "right"."""
+    left, right = notes
+    left.execute("INSERT INTO note VALUES (1, 'start', 10)")
+    right.sync(left)
+    left.execute("UPDATE note SET body = 'left', votes = votes + 5")
+    right.execute("UPDATE note SET body = 'right', votes = votes + 7")
+    return left, right
 
 
 @pytest.fixture(scope="session")

@@ -73,24 +73,49 @@ class Error(Exception):
     table: str | None
     version: int | None
 
-class DatabaseError(Error): ...
-class ForeignKeyError(Error): ...
+class DatabaseError(Error):
+    code: str
+
+class ForeignKeyError(Error):
+    code: str
 
 class HashMismatchError(Error):
+    code: str
     expected: str
     actual: str
 
-class FullResyncRequired(Error): ...
-class SchemaError(Error): ...
-class NetworkError(Error, ConnectionError): ...
-class AuthError(Error): ...
-class ProtocolError(Error): ...
-class BusyError(Error): ...
-class Cancelled(Error): ...
-class Misuse(Error, ValueError): ...
-class NotFound(Error, KeyError): ...
-class Unsupported(Error): ...
-class InvalidValue(Error, ValueError): ...
+class FullResyncRequired(Error):
+    code: str
+
+class SchemaError(Error):
+    code: str
+
+class NetworkError(Error, ConnectionError):
+    code: str
+
+class AuthError(Error):
+    code: str
+
+class ProtocolError(Error):
+    code: str
+
+class BusyError(Error):
+    code: str
+
+class Cancelled(Error):
+    code: str
+
+class Misuse(Error, ValueError):
+    code: str
+
+class NotFound(Error, KeyError):
+    code: str
+
+class Unsupported(Error):
+    code: str
+
+class InvalidValue(Error, ValueError):
+    code: str
 
 class Change:
     @property

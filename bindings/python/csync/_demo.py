@@ -163,8 +163,8 @@ def _show_conflicts(db):
         )
         for c in db.conflicts()
     ]
-    print(f"\nConflicts, {len(rows)}: the resolver takes the later text and the worse severity:")
-    _table(("row", "decision", "kept", "given up"), rows)
+    print("\nThe conflict went to a function of the application: the later text, the worse severity.")
+    _table(("row", "decision", "kept", "an edit that it replaced"), rows)
     if not rows:
         raise DemoError("both edited the same visit, and no conflict was found")
 
@@ -214,6 +214,8 @@ def _own_database(folder, source):
         again = at_right.sync(at_left)
         print("\nWhat the syncs did:")
         _results([("first", first), ("after the edits", second), ("once more", again)])
+        if first.parked + second.parked:
+            print("  (parked: came before the row that they refer to, and waited for it)")
         _check(("left", at_left, left), ("right", at_right, right), broken=broken)
 
 

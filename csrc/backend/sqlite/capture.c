@@ -5,21 +5,23 @@
 #include "backend/sqlite/sqlite.h"
 #include "codec/canonical.h"
 
-#define OLDEST "1970-01-01T00:00:00.000Z"
-
-/* Rows that were there before take part as changes older than any edit: a device that joins with an old copy
- * must not override what others wrote since. */
+/* Rows that were there before take part as changes older than any edit (stamp 0): a device that joins with an
+ * old copy must not override what others wrote since. They get log entries when somebody asks for them, in
+ * an order that foreign keys like. */
 int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err)
 {
     cs_buf sql = {0};
+    int rc;
 
-    cs_buf_puts(&sql, "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) SELECT ");
-    cs_put_literal(&sql, t->name);
-    cs_buf_puts(&sql, ",");
-    sq_put_key_sql(&sql, t, "");
-    cs_buf_puts(&sql, ",'insert','" OLDEST "' FROM main.");
+    cs_buf_printf(&sql, "INSERT INTO main._sync_rows_%lld(", (long long)t->id);
+    for (size_t i = 0; i < t->key_count; i++)
+        cs_buf_printf(&sql, "k%zu,", i + 1);
+    cs_buf_puts(&sql, "version,ts,origin,seq,state,via) SELECT ");
+    cs_put_key_list(&sql, t, "");
+    cs_buf_printf(&sql, ",0,0,%lld,0,0,0 FROM main.", (long long)b->me);
     cs_put_ident(&sql, t->name);
-    return sq_exec_buf(b, &sql, err);
+    rc = sq_exec_buf(b, &sql, err);
+    return rc == CSYNC_OK ? sq_state_put_text(b, "unlogged", "1", err) : rc;
 }
 
 /* ---- after triggers were lost ---- */

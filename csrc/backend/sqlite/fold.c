@@ -60,7 +60,6 @@ static int fold_entry(cs_sqlite *b, cs_table *t, sqlite3_stmt *entry, int any_pa
 }
 
 typedef struct fold_state {
-    int64_t last; /* version */
     int64_t latest; /* timestamp */
     int any_parked;
 } fold_state;
@@ -74,7 +73,6 @@ static int fold_row(cs_sqlite *b, sqlite3_stmt *entry, fold_state *f, csync_erro
     int64_t ts = 0;
     int rc;
 
-    f->last = sqlite3_column_int64(entry, 0);
     if (!t || !sqlite3_column_int(entry, 5))
         return CSYNC_OK; /* untracked since, or folded by the apply that logged it */
     rc = sq_read_key(b, t, pk, strlen(pk), err);
@@ -85,6 +83,7 @@ static int fold_row(cs_sqlite *b, sqlite3_stmt *entry, fold_state *f, csync_erro
     }
     if (rc == CSYNC_OK)
         rc = fold_entry(b, t, entry, f->any_parked, err);
+    sq_touch(t);
     if (cs_time_parse(timestamp, strlen(timestamp), &ts) == 0 && ts > f->latest)
         f->latest = ts;
     return rc;
@@ -94,26 +93,25 @@ int sq_fold(cs_backend *base, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
-    fold_state f = {0, 0, 0};
-    sqlite3_stmt *entry, *probe;
-    int64_t folded = 0;
+    fold_state f = {0, 0};
+    sqlite3_stmt *entry;
+    int64_t folded = 0, top = 0;
     int rc = folded_version(b, &folded, err);
 
     if (rc == CSYNC_OK)
-        rc = sq_fixed(b, SQ_PARK_ANY, &probe, err);
-    if (rc != CSYNC_OK || (rc = sq_step(b, probe, err)) < 0)
-        return rc;
-    f.any_parked = rc == 1;
-    sqlite3_reset(probe);
-    rc = sq_fixed(b, SQ_LOG_LOCAL_SCAN, &entry, err);
+        rc = sq_log_top(base, &top, err);
+    if (rc == CSYNC_OK)
+        rc = sq_any_parked(b, &f.any_parked, err);
+    if (rc == CSYNC_OK)
+        rc = sq_fixed(b, SQ_LOG_LOCAL_SCAN, &entry, err);
     if (rc != CSYNC_OK)
         return rc;
     sqlite3_bind_int64(entry, 1, folded);
     while ((rc = sq_step(b, entry, err)) == 1 && (rc = fold_row(b, entry, &f, err)) == CSYNC_OK)
         ;
     sqlite3_reset(entry);
-    if (rc == CSYNC_OK && f.last > folded)
-        rc = sq_state_put_int(b, "folded_version", f.last, err);
+    if (rc == CSYNC_OK && top > folded)
+        rc = sq_state_put_int(b, "folded_version", top, err);
     if (rc == CSYNC_OK && f.latest)
         rc = sq_raise_clock(base, f.latest, err);
     return rc;

@@ -19,6 +19,16 @@ int sq_log_top(cs_backend *base, int64_t *version, csync_error *err)
     return rc;
 }
 
+/* Rows from before track whose heads are not in the log yet. */
+static int has_unlogged(cs_sqlite *b, int *found, csync_error *err)
+{
+    int64_t unlogged = 0;
+    int rc = sq_state_int(b, "unlogged", &unlogged, err);
+
+    *found = unlogged != 0;
+    return rc;
+}
+
 int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
@@ -34,6 +44,8 @@ int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
     rc = sq_step(b, stmt, err);
     *found = rc == 1;
     sqlite3_reset(stmt);
+    if (rc == 0)
+        rc = has_unlogged(b, found, err);
     return rc < 0 ? rc : CSYNC_OK;
 }
 
@@ -100,7 +112,7 @@ static int log_head(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int64_t versi
 }
 
 /* The scan is sorted, so SQLite reads it to the end before the first row: updating heads is safe. */
-static int log_heads(cs_sqlite *b, cs_table *t, int64_t *version, csync_error *err)
+static int log_heads(cs_sqlite *b, cs_table *t, int all, int64_t *version, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
@@ -108,6 +120,7 @@ static int log_heads(cs_sqlite *b, cs_table *t, int64_t *version, csync_error *e
 
     if (rc != CSYNC_OK)
         return rc;
+    sqlite3_bind_int(stmt, 1, all);
     while ((rc = sq_step(b, stmt, err)) == 1 && (rc = log_head(b, t, stmt, *version, err)) == CSYNC_OK)
         ++*version;
     sqlite3_reset(stmt);
@@ -115,27 +128,50 @@ static int log_heads(cs_sqlite *b, cs_table *t, int64_t *version, csync_error *e
 }
 
 /* Tables in order of rank: whoever reads the log finds parents first. */
-int sq_start_relay(cs_backend *base, csync_error *err)
+static int log_all_heads(cs_sqlite *b, int all, int64_t *version, csync_error *err)
+{
+    int rc = CSYNC_OK, left = 1;
+
+    for (int rank = 0; rc == CSYNC_OK && left; rank++) {
+        left = 0;
+        for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++) {
+            cs_table *t = b->base.tables[i];
+
+            left |= t->rank > rank;
+            if (t->rank == rank)
+                rc = log_heads(b, t, all, version, err);
+        }
+    }
+    return rc;
+}
+
+int sq_complete_log(cs_backend *base, int all, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     int64_t version = 0;
+    int unlogged = 0;
+    int rc = has_unlogged(b, &unlogged, err);
+
+    if (rc != CSYNC_OK || (!unlogged && !all))
+        return rc;
+    rc = sq_fold(base, err);
+    if (rc == CSYNC_OK)
+        rc = next_version(b, &version, err);
+    if (rc == CSYNC_OK)
+        rc = log_all_heads(b, all, &version, err);
+    if (rc == CSYNC_OK)
+        rc = sq_state_put_int(b, "folded_version", version - 1, err);
+    return rc == CSYNC_OK ? sq_state_put_text(b, "unlogged", "0", err) : rc;
+}
+
+int sq_start_relay(cs_backend *base, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
     int rc;
 
     if (base->relay)
         return CSYNC_OK;
-    rc = sq_fold(base, err);
-    if (rc == CSYNC_OK)
-        rc = next_version(b, &version, err);
-    for (int rank = 0, left = 1; rc == CSYNC_OK && left; rank++) {
-        left = 0;
-        for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++) {
-            left |= base->tables[i]->rank > rank;
-            if (base->tables[i]->rank == rank)
-                rc = log_heads(b, base->tables[i], &version, err);
-        }
-    }
-    if (rc == CSYNC_OK)
-        rc = sq_state_put_int(b, "folded_version", version - 1, err);
+    rc = sq_complete_log(base, 1, err);
     if (rc == CSYNC_OK)
         rc = sq_state_put_text(b, "relay", "1", err);
     base->relay = rc == CSYNC_OK;

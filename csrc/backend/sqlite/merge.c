@@ -25,7 +25,7 @@ typedef struct merge {
 
 static int tick(merge *m, csync_error *err)
 {
-    return m->how->tick && ++m->done % 64 == 0 ? m->how->tick(m->how->ctx, err) : CSYNC_OK;
+    return m->how->tick && ++m->done % 64 == 0 ? m->how->tick(m->how->ctx, (int64_t)m->done, err) : CSYNC_OK;
 }
 
 /* ---- taking the head ---- */
@@ -204,6 +204,11 @@ static int merge_item(merge *m, size_t index, int any_parked, csync_error *err)
     if (rc != CSYNC_OK || item->status)
         return rc;
     rc = take_head(m, item, item->force, &won, err);
+    if (rc == CSYNC_EDB && (m->b->native & 0xff) == SQLITE_MISMATCH) {
+        item->table = NULL; /* a text as key of an INTEGER PRIMARY KEY: no row here can have it */
+        item->reason = "type";
+        return CSYNC_OK;
+    }
     if (rc == CSYNC_OK && !won)
         rc = settle_loser(m, item, &won, err);
     if (rc != CSYNC_OK || !won)
@@ -382,7 +387,7 @@ static int final_status(merge *m, csync_error *err)
         cs_head head;
         int rc;
 
-        if (item->status != CSYNC_PARKED && item->status != CSYNC_APPLIED)
+        if (!item->table || (item->status != CSYNC_PARKED && item->status != CSYNC_APPLIED))
             continue;
         rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
         if (rc == CSYNC_OK)
@@ -396,19 +401,6 @@ static int final_status(merge *m, csync_error *err)
     return CSYNC_OK;
 }
 
-static int any_parked(cs_sqlite *b, int *any, csync_error *err)
-{
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_PARK_ANY, &stmt, err);
-
-    if (rc == CSYNC_OK)
-        rc = sq_step(b, stmt, err);
-    *any = rc == 1;
-    sqlite3_reset(stmt);
-    return rc < 0 ? rc : CSYNC_OK;
-}
-
 static int park_unknown(merge *m, size_t count, csync_error *err)
 {
     for (size_t i = 0; i < count; i++) {
@@ -417,8 +409,9 @@ static int park_unknown(merge *m, size_t count, csync_error *err)
 
         if (item->table || item->status)
             continue;
-        rc = sq_park_unknown(m->b, item->change, m->how->relay, &item->status, err);
-        item->reason = "unknown table";
+        if (!item->reason)
+            item->reason = "unknown table";
+        rc = sq_park_unknown(m->b, item->change, item->reason, m->how->relay, &item->status, err);
         if (rc != CSYNC_OK)
             return rc;
     }
@@ -432,7 +425,7 @@ static int run(merge *m, size_t count, csync_error *err)
     int rc = make_order(m, count, &upserts, err);
 
     if (rc == CSYNC_OK)
-        rc = any_parked(m->b, &parked, err);
+        rc = sq_any_parked(m->b, &parked, err);
     if (rc == CSYNC_OK)
         rc = merge_range(m, 0, upserts, parked, err);
     if (rc == CSYNC_OK)
@@ -448,13 +441,13 @@ static int run(merge *m, size_t count, csync_error *err)
     if (rc == CSYNC_OK)
         rc = park_unknown(m, count, err);
     if (rc == CSYNC_OK)
-        rc = any_parked(m->b, &parked, err);
+        rc = sq_any_parked(m->b, &parked, err);
     if (rc == CSYNC_OK && parked)
         rc = sq_unpark(m->b, err);
     return rc == CSYNC_OK && parked ? final_status(m, err) : rc;
 }
 
-static int reload_state(cs_sqlite *b, csync_error *err)
+int sq_merge_begin(cs_sqlite *b, csync_error *err)
 {
     int64_t on = 0;
     int rc = sq_log_top(&b->base, &b->next_version, err);
@@ -471,7 +464,7 @@ int sq_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
 {
     cs_sqlite *b = (cs_sqlite *)base;
     merge m = {.b = b, .items = items, .how = how};
-    int rc = reload_state(b, err);
+    int rc = sq_merge_begin(b, err);
 
     if (rc != CSYNC_OK)
         return rc;

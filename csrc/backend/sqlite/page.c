@@ -31,6 +31,25 @@ static void read_entry(cs_sqlite *b, sqlite3_stmt *stmt, entry *e)
     cs_buf_clear(&e->payload);
 }
 
+/* A change that no table here can hold is its row's head as long as it is parked. */
+static int is_parked_head(cs_sqlite *b, entry *e, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int current = 0;
+    int rc = sq_fixed(b, SQ_PARK_FIND, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, e->change.table);
+    sq_bind_text(b, stmt, 2, e->change.pk);
+    while ((rc = sq_step(b, stmt, err)) == 1)
+        current |= strcmp(sq_column_text(b, stmt, 1), e->change.timestamp) == 0 &&
+                   strcmp(sq_column_text(b, stmt, 2), e->change.origin) == 0 &&
+                   sqlite3_column_int64(stmt, 3) == e->change.seq;
+    return rc < 0 ? rc : current;
+}
+
 /* 1 when the entry is its row's head and did not come from `skip_via`. */
 static int is_head(cs_sqlite *b, entry *e, int64_t skip_via, csync_error *err)
 {
@@ -53,25 +72,8 @@ static int is_head(cs_sqlite *b, entry *e, int64_t skip_via, csync_error *err)
         e->parked = sqlite3_column_int64(stmt, 6);
     }
     sqlite3_reset(stmt);
-    return rc < 0 ? rc : current;
-}
-
-/* A change to a table that is not tracked here is its head as long as it is parked. */
-static int is_parked_head(cs_sqlite *b, entry *e, csync_error *err)
-{
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int current = 0;
-    int rc = sq_fixed(b, SQ_PARK_FIND, &stmt, err);
-
-    if (rc != CSYNC_OK)
-        return rc;
-    sq_bind_text(b, stmt, 1, e->change.table);
-    sq_bind_text(b, stmt, 2, e->change.pk);
-    while ((rc = sq_step(b, stmt, err)) == 1)
-        current |= strcmp(sq_column_text(b, stmt, 1), e->change.timestamp) == 0 &&
-                   strcmp(sq_column_text(b, stmt, 2), e->change.origin) == 0 &&
-                   sqlite3_column_int64(stmt, 3) == e->change.seq;
+    if (rc == 0)
+        return is_parked_head(b, e, err);
     return rc < 0 ? rc : current;
 }
 

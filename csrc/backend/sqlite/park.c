@@ -51,6 +51,19 @@ int sq_park_drop(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err)
     return rc == CSYNC_OK ? drop_entry(b, parked, err) : rc;
 }
 
+int sq_any_parked(cs_sqlite *b, int *any, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_PARK_ANY, &stmt, err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_step(b, stmt, err);
+    *any = rc == 1;
+    sqlite3_reset(stmt);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
 /* ---- the rows that refer to a row ---- */
 
 /* Rows on their way out: parents before the rows that refer to them. */
@@ -351,7 +364,8 @@ static int judge_unknown(cs_sqlite *b, const cs_change *change, int *status, csy
     return rc;
 }
 
-int sq_park_unknown(cs_sqlite *b, const cs_change *change, int relay, int *status, csync_error *err)
+int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, int relay, int *status,
+                    csync_error *err)
 {
     sqlite3_stmt *stmt;
     int64_t id;
@@ -367,7 +381,7 @@ int sq_park_unknown(cs_sqlite *b, const cs_change *change, int relay, int *statu
         rc = sq_run(b, stmt, err);
     }
     if (rc == CSYNC_OK)
-        rc = add_entry(b, &change->pub, "unknown table", "no table of that name is tracked here", &id, err);
+        rc = add_entry(b, &change->pub, reason, "no table that is tracked here can hold the row", &id, err);
     if (rc == CSYNC_OK && relay)
         rc = sq_log_append(b, b->next_version++, &change->pub, change->pub.seq, err);
     return rc;

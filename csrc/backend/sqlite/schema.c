@@ -38,7 +38,7 @@ static const char tables_sql[] =
     " winner_operation TEXT, winner_payload TEXT, winner_origin TEXT, winner_timestamp TEXT,"
     " winner_seq INTEGER);"
     "INSERT INTO main._sync_state(key,value) VALUES('last_server_version','0'),('last_push_version','0'),"
-    " ('folded_version','0'),('relay','0') ON CONFLICT DO NOTHING;"
+    " ('folded_version','0'),('relay','0'),('unlogged','0') ON CONFLICT DO NOTHING;"
     "INSERT INTO main._sync_session(rowid,sync_active) VALUES(1,0) ON CONFLICT DO NOTHING;";
 
 static int exists(cs_sqlite *b, int *found, csync_error *err)

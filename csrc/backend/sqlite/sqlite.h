@@ -36,7 +36,7 @@ enum sq_per_table {
     SQT_HEAD_AGREE,  /* key, ts, origin, seq: agreed if it is the head, else the base */
     SQT_HEAD_PARK,   /* key, id of the parked change or 0 */
     SQT_HEAD_VERSION, /* key, version: gives an unlogged head its log entry */
-    SQT_HEAD_UNLOGGED, /* key columns and stamp of the heads without a log entry */
+    SQT_HEAD_UNLOGGED, /* key columns and stamp of the heads without a log entry; ?1 0: only our own */
     SQT_ROW_GET, SQT_ROW_PUT, SQT_ROW_DELETE, SQT_ROW_SCAN,
     SQT_ORPHANS, /* the key columns of the rows that refer to a parent that is not there */
     SQT_COUNT
@@ -175,6 +175,7 @@ int sq_needs_fold(cs_backend *b, int *needed, csync_error *err);
 
 /* log.c - the log's entries, and completing it for others to read. */
 int sq_start_relay(cs_backend *b, csync_error *err);
+int sq_complete_log(cs_backend *b, int all, csync_error *err);
 int sq_log_top(cs_backend *b, int64_t *version, csync_error *err);
 int sq_pending(cs_backend *b, int64_t since, int *found, csync_error *err);
 int sq_log_change(cs_backend *b, int64_t version, csync_batch *batch, csync_error *err);
@@ -206,8 +207,9 @@ int sq_merge(cs_backend *b, cs_item *items, size_t count, const cs_merge *how, c
  * _sync_parked and come back when they can. Leaves b->key undefined. */
 int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *reason, const char *message,
             csync_error *err);
-/* A change to a table that is not tracked here. */
-int sq_park_unknown(cs_sqlite *b, const cs_change *change, int relay, int *status, csync_error *err);
+/* A change to a row that no table tracked here can hold; its reason is static text. */
+int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, int relay, int *status,
+                    csync_error *err);
 /* Forgets the parked change of the head; parked: its id. */
 int sq_park_drop(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err);
 /* Parks the rows that refer to the row, and those that refer to them. `all` 0: only where the foreign key
@@ -219,6 +221,11 @@ void sq_read_parked(cs_sqlite *b, sqlite3_stmt *stmt, csync_change *out);
 
 /* unpark.c - trying parked changes again, until none enters any more. */
 int sq_unpark(cs_sqlite *b, csync_error *err);
+int sq_retry_parked(cs_backend *b, csync_error *err);
+int sq_parked_count(cs_backend *b, int64_t *count, csync_error *err);
+int sq_any_parked(cs_sqlite *b, int *any, csync_error *err);
+/* What merge needs to know of log and connection; unpark on its own needs it too. */
+int sq_merge_begin(cs_sqlite *b, csync_error *err);
 /* Changes that came before their table was tracked. */
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
 

@@ -154,7 +154,7 @@ static void head_unlogged(cs_buf *s, const cs_table *t)
     put_head_keys(s, t);
     cs_buf_puts(s, ",ts,origin,seq,state FROM ");
     put_heads_name(s, t);
-    cs_buf_puts(s, " WHERE version=0 ORDER BY ts,origin,seq");
+    cs_buf_puts(s, " WHERE version=0 AND (?1 OR via=0) ORDER BY ts,origin,seq");
 }
 
 static void row_get(cs_buf *s, const cs_table *t)

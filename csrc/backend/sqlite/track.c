@@ -149,8 +149,8 @@ int sq_track(cs_backend *base, const char *table, int capture, csync_error *err)
     cs_table_destroy(t);
     if (rc == CSYNC_OK)
         rc = sq_load_tables(b, err);
-    if (rc == CSYNC_OK && !old)
-        rc = sq_fold(base, err);
+    if (rc == CSYNC_OK && !old && base->relay)
+        rc = sq_complete_log(base, 1, err);
     return rc == CSYNC_OK && !old ? sq_adopt(b, table, err) : rc;
 }
 

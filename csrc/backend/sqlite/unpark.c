@@ -123,8 +123,9 @@ static int try_all(cs_sqlite *b, waiting *w, int *entered, int *cycle, csync_err
     return CSYNC_OK;
 }
 
-static int count_parked(cs_sqlite *b, int64_t *out, csync_error *err)
+int sq_parked_count(cs_backend *base, int64_t *out, csync_error *err)
 {
+    cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
     sqlite3_stmt *stmt;
     int rc = sq_fixed(b, SQ_PARK_COUNT, &stmt, err);
@@ -143,7 +144,7 @@ static int try_cycle(cs_sqlite *b, waiting *w, int *entered, csync_error *err)
 {
     int64_t before = 0, after = 0;
     int ignored;
-    int rc = count_parked(b, &before, err);
+    int rc = sq_parked_count(&b->base, &before, err);
 
     if (rc == CSYNC_OK)
         rc = sq_defer(b, 1, err);
@@ -154,7 +155,7 @@ static int try_cycle(cs_sqlite *b, waiting *w, int *entered, csync_error *err)
     if (rc == CSYNC_OK)
         rc = sq_defer(b, 0, err);
     if (rc == CSYNC_OK)
-        rc = count_parked(b, &after, err);
+        rc = sq_parked_count(&b->base, &after, err);
     *entered = after < before;
     return rc;
 }
@@ -177,6 +178,20 @@ int sq_unpark(cs_sqlite *b, csync_error *err)
         unload(&w);
     }
     return rc;
+}
+
+int sq_retry_parked(cs_backend *base, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    int any = 0;
+    int rc = sq_any_parked(b, &any, err);
+
+    if (rc != CSYNC_OK || !any)
+        return rc;
+    rc = sq_merge_begin(b, err);
+    if (rc == CSYNC_OK)
+        rc = sq_unpark(b, err);
+    return rc == CSYNC_OK && b->captured ? sq_fold(base, err) : rc;
 }
 
 /* ---- a table that is tracked at last ---- */
