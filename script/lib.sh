@@ -28,8 +28,13 @@ locked() { (
     "$@" 9>&-
 ) 9>build/.lock; }
 
-# configure NAME DIR OPTION...
-configure() { quiet "configure-$1" cmake -S . -B "$2" -G Ninja "${@:3}"; }
+# configure NAME DIR OPTION...: afresh where the tree was moved or copied since.
+configure() {
+    if [ -e "$2/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$2/CMakeCache.txt"; then
+        set -- "$@" --fresh
+    fi
+    quiet "configure-$1" cmake -S . -B "$2" -G Ninja "${@:3}"
+}
 
 # compile NAME DIR [--target TARGET...]
 compile() { quiet "build-$1" cmake --build "$2" -j "$(nproc)" "${@:3}"; }

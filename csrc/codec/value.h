@@ -11,13 +11,13 @@
 
 enum cs_type {
     CS_NULL,
-    CS_BOOL,   /* integer 0 or 1 */
-    CS_INT,    /* integer */
-    CS_REAL,   /* text: the number's own characters (NULL when made from a double); cs_value_real gives it */
+    CS_BOOL, /* integer 0 or 1 */
+    CS_INT, /* integer */
+    CS_REAL, /* text: the number's own characters (NULL when made from a double); cs_value_real gives it */
     CS_NUMBER, /* an integer beyond int64: text holds its digits */
-    CS_TEXT,   /* text, len: decoded bytes, may hold NUL and invalid UTF-8 */
-    CS_BLOB,   /* text, len: decoded bytes */
-    CS_JSON    /* text, len: nested JSON as it stands */
+    CS_TEXT, /* text, len: decoded bytes, may hold NUL and invalid UTF-8 */
+    CS_BLOB, /* text, len: decoded bytes */
+    CS_JSON /* text, len: nested JSON as it stands */
 };
 
 typedef struct cs_value {
@@ -34,7 +34,8 @@ double cs_value_real(const cs_value *value);
 double cs_parse_double(const char *text, size_t len);
 
 /* Writers. Each appends one JSON value. */
-void cs_put_real(cs_buf *b, double value); /* shortest text that reads back to the same bits, -0.0 kept */
+void cs_put_real(cs_buf *b,
+                 double value); /* shortest text that reads back to the same bits, -0.0 kept */
 void cs_put_text(cs_buf *b, const char *text, size_t len); /* a string, or {"$t":..} */
 void cs_put_blob(cs_buf *b, const void *bytes, size_t len); /* upper-case hex */
 void cs_put_string(cs_buf *b, const char *text, size_t len); /* a string; text must be valid UTF-8 */

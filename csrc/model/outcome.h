@@ -19,8 +19,8 @@ struct csync_outcome {
 
 csync_outcome *cs_outcome_create(void); /* NULL: out of memory */
 /* Appends an entry; `reason` is copied, `winner` (may be NULL) too. */
-int cs_outcome_add(csync_outcome *outcome, int status, const char *reason, const csync_change *winner,
-                   csync_error *err);
+int cs_outcome_add(csync_outcome *outcome, int status, const char *reason,
+                   const csync_change *winner, csync_error *err);
 const char *cs_outcome_name(int status); /* "applied", "duplicate", "lost", "parked", "rejected" */
 int cs_outcome_parse(const char *text, size_t len); /* 0: none of them */
 void cs_outcome_destroy(csync_outcome *outcome);
