@@ -12,10 +12,10 @@
 #include "sync/replica.h"
 #include "sync/report.h"
 
-#define MISUSE_IF_NULL(p, err)                                                                           \
-    do {                                                                                                 \
-        if (!(p))                                                                                        \
-            return cs_fail(err, CSYNC_EMISUSE, #p " is NULL");                                           \
+#define MISUSE_IF_NULL(p, err)                                                                     \
+    do {                                                                                           \
+        if (!(p))                                                                                  \
+            return cs_fail(err, CSYNC_EMISUSE, #p " is NULL");                                     \
     } while (0)
 
 /* ---- open and close ---- */
@@ -48,7 +48,8 @@ int csync_open(csync **out, const char *url, const csync_open_options *options, 
     if (!*url)
         return cs_fail(err, CSYNC_EINVAL, "the database's path is empty");
     if (strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0)
-        return cs_fail(err, CSYNC_EUNSUPPORTED, "PostgreSQL is not supported by this version of csync");
+        return cs_fail(err, CSYNC_EUNSUPPORTED,
+                       "PostgreSQL is not supported by this version of csync");
     rc = cs_sqlite_open(&backend, url, &o, err);
     return finish_open(out, rc, backend, &o, err);
 }
@@ -139,7 +140,8 @@ static void name_table(int rc, const char *table, csync_error *err)
         cs_text_copy(err->table, sizeof err->table, table);
 }
 
-int csync_track(csync *replica, const char *table, const csync_track_options *options, csync_error *err)
+int csync_track(csync *replica, const char *table, const csync_track_options *options,
+                csync_error *err)
 {
     csync_track_options o;
     track_args args = {table, 0};
@@ -337,8 +339,8 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
     return cs_replica_leave(replica, rc, err);
 }
 
-int csync_resolve(const csync_change *local, const csync_change *remote, int strategy, int *decision,
-                  csync_error *err)
+int csync_resolve(const csync_change *local, const csync_change *remote, int strategy,
+                  int *decision, csync_error *err)
 {
     int order = 0;
     int rc = CSYNC_OK;
@@ -349,7 +351,8 @@ int csync_resolve(const csync_change *local, const csync_change *remote, int str
     if (!local || !remote || !local->table || !remote->table || !local->pk || !remote->pk)
         return cs_fail(err, CSYNC_EMISUSE, "a change, its table or its key is NULL");
     if (strategy < CSYNC_LAST_WRITE_WINS || strategy >= CSYNC_CUSTOM)
-        return cs_fail(err, CSYNC_EINVAL, "strategy %d cannot be resolved without a callback", strategy);
+        return cs_fail(err, CSYNC_EINVAL, "strategy %d cannot be resolved without a callback",
+                       strategy);
     if (strcmp(local->table, remote->table) != 0 || strcmp(local->pk, remote->pk) != 0)
         return cs_fail(err, CSYNC_EINVAL, "the changes concern different rows");
     rc = cs_change_compare(local, remote, &order, err);

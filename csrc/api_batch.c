@@ -3,44 +3,13 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/text.h"
+#include "base/options.h"
 #include "codec/canonical.h"
 #include "codec/wire.h"
 
 static int misuse(csync_error *err, const char *what)
 {
     return cs_fail(err, CSYNC_EMISUSE, "%s", what);
-}
-
-/* No struct of ours is near that size: a field was never set. */
-#define ABSURD_SIZE 4096
-
-/* Reads a struct of the caller's, who may know fewer or more fields. 0: its size cannot be right. */
-static int take_struct(void *own, size_t own_size, const void *theirs)
-{
-    size_t size;
-
-    memset(own, 0, own_size);
-    memcpy(&size, theirs, sizeof size);
-    if (size <= sizeof size || size > ABSURD_SIZE)
-        return 0;
-    memcpy(own, theirs, size < own_size ? size : own_size);
-    memcpy(own, &own_size, sizeof own_size);
-    return 1;
-}
-
-/* The other way. The caller's struct_size stays; what we do not know in it becomes zero. */
-static int give_struct(void *theirs, const void *own, size_t own_size)
-{
-    size_t size;
-
-    memcpy(&size, theirs, sizeof size);
-    if (size <= sizeof size || size > ABSURD_SIZE)
-        return 0;
-    memset((char *)theirs + sizeof size, 0, size - sizeof size);
-    memcpy((char *)theirs + sizeof size, (const char *)own + sizeof size,
-           (size < own_size ? size : own_size) - sizeof size);
-    return 1;
 }
 
 /* ---- Batches ------------------------------------------------------------------------------------- */
@@ -57,13 +26,13 @@ int csync_batch_new(csync_batch **out, csync_error *err)
 int csync_batch_add(csync_batch *batch, const csync_change *change, csync_error *err)
 {
     csync_change own;
+    int rc;
 
     cs_error_clear(err);
     if (!batch || !change)
         return misuse(err, "batch or change is NULL");
-    if (!take_struct(&own, sizeof own, change))
-        return misuse(err, "struct_size of the change is not set");
-    return cs_batch_add(batch, &own, err);
+    rc = CS_OPTIONS_IN(&own, change, err);
+    return rc == CSYNC_OK ? cs_batch_add(batch, &own, err) : rc;
 }
 
 size_t csync_batch_count(const csync_batch *batch)
@@ -73,21 +42,22 @@ size_t csync_batch_count(const csync_batch *batch)
 
 const csync_change *csync_batch_at(const csync_batch *batch, size_t i)
 {
-    return batch && i < batch->count ? &batch->items[i].pub : NULL;
+    return cs_batch_get(batch, i);
 }
 
 int csync_batch_get_info(const csync_batch *batch, csync_batch_info *out)
 {
     csync_batch_info own = {.struct_size = sizeof own};
 
-    if (!batch || !out)
+    if (!batch || CS_STRUCT_CHECK(out, NULL) != CSYNC_OK)
         return CSYNC_EMISUSE;
     own.origin = batch->origin;
     own.from_version = batch->from_version;
     own.to_version = batch->to_version;
     own.has_more = batch->has_more;
     memcpy(own.hash, batch->hash, sizeof own.hash);
-    return give_struct(out, &own, sizeof own) ? CSYNC_OK : CSYNC_EMISUSE;
+    CS_STRUCT_OUT(out, &own);
+    return CSYNC_OK;
 }
 
 static int is_hash(const char *text)
@@ -126,9 +96,9 @@ int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync
     cs_error_clear(err);
     if (!batch || !info)
         return misuse(err, "batch or info is NULL");
-    if (!take_struct(&own, sizeof own, info))
-        return misuse(err, "struct_size of the info is not set");
-    rc = check_info(batch, &own, &origin, err);
+    rc = CS_OPTIONS_IN(&own, info, err);
+    if (rc == CSYNC_OK)
+        rc = check_info(batch, &own, &origin, err);
     if (rc != CSYNC_OK)
         return rc;
     batch->origin = origin;
@@ -204,7 +174,7 @@ int csync_outcome_at(const csync_outcome *outcome, size_t i, csync_outcome_entry
 {
     csync_outcome_entry own = {.struct_size = sizeof own};
 
-    if (!outcome || !out)
+    if (!outcome || CS_STRUCT_CHECK(out, NULL) != CSYNC_OK)
         return CSYNC_EMISUSE;
     if (i >= outcome->count)
         return CSYNC_ENOTFOUND;
@@ -212,7 +182,8 @@ int csync_outcome_at(const csync_outcome *outcome, size_t i, csync_outcome_entry
     own.reason = outcome->items[i].reason;
     if (outcome->items[i].winner >= 0)
         own.winner = &outcome->winners->items[outcome->items[i].winner].pub;
-    return give_struct(out, &own, sizeof own) ? CSYNC_OK : CSYNC_EMISUSE;
+    CS_STRUCT_OUT(out, &own);
+    return CSYNC_OK;
 }
 
 int64_t csync_outcome_position(const csync_outcome *outcome)
@@ -250,30 +221,12 @@ void csync_outcome_free(csync_outcome *outcome)
 
 /* ---- Hashes and canonical JSON -------------------------------------------------------------------- */
 
-static int is_same_hex(const char *a, const char *b)
-{
-    for (; *a && *b; a++, b++) {
-        char x = *a >= 'A' && *a <= 'Z' ? (char)(*a + 32) : *a;
-        char y = *b >= 'A' && *b <= 'Z' ? (char)(*b + 32) : *b;
-
-        if (x != y)
-            return 0;
-    }
-    return *a == *b;
-}
-
 int csync_verify_hash(const char *expected, const char *actual, csync_error *err)
 {
     cs_error_clear(err);
     if (!expected || !actual)
         return misuse(err, "expected or actual is NULL");
-    if (is_same_hex(expected, actual))
-        return CSYNC_OK;
-    if (err && err->struct_size >= sizeof *err) {
-        cs_text_copy(err->expected, sizeof err->expected, expected);
-        cs_text_copy(err->actual, sizeof err->actual, actual);
-    }
-    return cs_fail(err, CSYNC_EHASH, "the hash is %.64s, not %.64s as expected", actual, expected);
+    return cs_hash_verify(expected, actual, err);
 }
 
 int csync_canonical_json(const char *json, size_t length, char **out, csync_error *err)

@@ -89,6 +89,28 @@ void csync_session_free(csync_session *session)
 
 /* ---- drivers ---- */
 
+/* Does what the step asks for and feeds the answer. */
+static int answer(csync_session *session, const csync_step *step, const csync_remote *remote,
+                  csync_error *err)
+{
+    csync_batch *page = NULL;
+    csync_outcome *outcome = NULL;
+    int rc;
+
+    if (step->kind == CSYNC_STEP_FETCH) {
+        rc = remote->fetch(remote->user_data, &step->fetch, &page, err);
+        if (rc == CSYNC_OK)
+            rc = csync_session_page(session, page, err);
+    } else {
+        rc = remote->send(remote->user_data, step->batch, &outcome, err);
+        if (rc == CSYNC_OK)
+            rc = csync_session_outcome(session, outcome, err);
+    }
+    csync_batch_free(page);
+    csync_outcome_free(outcome);
+    return rc;
+}
+
 /* Runs the session to its end; on failure too, `result` tells what the complete batches did. */
 static int drive(csync *replica, const char *peer, const csync_remote *remote,
                  const csync_sync_options *options, csync_result *result, csync_error *err)
@@ -97,24 +119,17 @@ static int drive(csync *replica, const char *peer, const csync_remote *remote,
     csync_step step = {.struct_size = sizeof step};
     int rc = csync_session_new(&session, replica, peer, options, err);
 
+    if (rc != CSYNC_OK)
+        return rc;
+    cs_replica_begin_run(replica);
     while (rc == CSYNC_OK && (rc = csync_session_next(session, &step, err)) == CSYNC_OK &&
            step.kind != CSYNC_STEP_DONE) {
-        csync_batch *page = NULL;
-        csync_outcome *outcome = NULL;
-
-        if (step.kind == CSYNC_STEP_FETCH) {
-            rc = remote->fetch(remote->user_data, &step.fetch, &page, err);
-            if (rc == CSYNC_OK)
-                rc = csync_session_page(session, page, err);
-        } else {
-            rc = remote->send(remote->user_data, step.batch, &outcome, err);
-            if (rc == CSYNC_OK)
-                rc = csync_session_outcome(session, outcome, err);
-        }
-        csync_batch_free(page);
-        csync_outcome_free(outcome);
+        rc = answer(session, &step, remote, err);
+        if (rc == CSYNC_OK)
+            rc = cs_replica_cancelled(replica, err);
     }
-    if (session && result)
+    cs_replica_end_run(replica);
+    if (result)
         (void)csync_session_result(session, result);
     csync_session_free(session);
     return rc;
@@ -187,7 +202,8 @@ int csync_execute(csync *replica, const char *sql, const csync_value *params, si
     if (!sql || (count && !params))
         rc = cs_fail(err, CSYNC_EMISUSE, "sql or params is NULL");
     if (rc == CSYNC_OK)
-        rc = replica->backend->ops->execute(replica->backend, sql, params, count, fn, user_data, changes, err);
+        rc = replica->backend->ops->execute(replica->backend, sql, params, count, fn, user_data,
+                                            changes, err);
     return cs_replica_leave(replica, rc, err);
 }
 

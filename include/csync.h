@@ -37,37 +37,37 @@ extern "C" {
 #define CSYNC_VERSION_MINOR 1
 #define CSYNC_VERSION_PATCH 0
 
-#define CSYNC_HASH_SIZE 65   /* 64 lower-case hex digits and the NUL */
-#define CSYNC_ORIGIN_SIZE 65 /* an origin id is at most 64 bytes; csync's own are 36-character UUIDs */
+#define CSYNC_HASH_SIZE 65 /* 64 lower-case hex digits and the NUL */
+#define CSYNC_ORIGIN_SIZE 65 /* an origin id: at most 64 bytes and the NUL; csync makes UUIDs */
 
 /* ---- Codes. Never renumbered; new ones are appended. -------------------------------------------- */
 
 enum {
     CSYNC_OK = 0,
-    CSYNC_ERROR = -1,        /* no code of its own; see the message */
-    CSYNC_ENOMEM = -2,       /* out of memory */
-    CSYNC_EMISUSE = -3,      /* a rule of this header is broken: NULL, closed, forked */
-    CSYNC_EINVAL = -4,       /* a value is malformed or out of range */
-    CSYNC_ENOTFOUND = -5,    /* what was named is not there */
-    CSYNC_EBUSY = -6,        /* database locked, a transaction is open, or called from its own callback */
-    CSYNC_EDB = -7,          /* the database said no; native_code is its code */
-    CSYNC_ESCHEMA = -8,      /* a table is missing, has no primary key, or cannot be tracked */
-    CSYNC_EFOREIGNKEY = -9,  /* a foreign key cannot be satisfied */
-    CSYNC_EHASH = -10,       /* content and hash differ; expected and actual are set */
+    CSYNC_ERROR = -1, /* no code of its own; see the message */
+    CSYNC_ENOMEM = -2, /* out of memory */
+    CSYNC_EMISUSE = -3, /* a rule of this header is broken: NULL, closed, forked */
+    CSYNC_EINVAL = -4, /* a value is malformed or out of range */
+    CSYNC_ENOTFOUND = -5, /* what was named is not there */
+    CSYNC_EBUSY = -6, /* database locked, a transaction is open, or called from its own callback */
+    CSYNC_EDB = -7, /* the database said no; native_code is its code */
+    CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
+    CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
+    CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
     CSYNC_EFULLRESYNC = -11, /* the peer's log no longer reaches back to our position */
-    CSYNC_ENET = -12,        /* the peer cannot be reached */
-    CSYNC_EPROTO = -13,      /* the peer answered what it must not */
-    CSYNC_EAUTH = -14,       /* the peer does not let us */
-    CSYNC_ETIMEOUT = -15,    /* time is up */
-    CSYNC_ECANCELED = -16,   /* csync_cancel was called */
-    CSYNC_ECALLBACK = -17,   /* your callback failed; only callbacks cause it */
+    CSYNC_ENET = -12, /* the peer cannot be reached */
+    CSYNC_EPROTO = -13, /* the peer answered what it must not */
+    CSYNC_EAUTH = -14, /* the peer does not let us */
+    CSYNC_ETIMEOUT = -15, /* time is up */
+    CSYNC_ECANCELED = -16, /* csync_cancel was called */
+    CSYNC_ECALLBACK = -17, /* your callback failed; only callbacks cause it */
     CSYNC_EUNSUPPORTED = -18 /* this build, database or interpreter cannot do it */
 };
 
 /* Why a call failed. Owned by the caller, holds no memory, nothing to free. Start with CSYNC_ERROR_INIT. */
 typedef struct csync_error {
     size_t struct_size;
-    int code;        /* the value the function returned */
+    int code; /* the value the function returned */
     int native_code; /* SQLite's extended result code, or 0 */
     int64_t version; /* the version concerned, or 0 */
     char table[130]; /* the table concerned, or "" */
@@ -75,7 +75,10 @@ typedef struct csync_error {
     char expected[CSYNC_HASH_SIZE];
     char actual[CSYNC_HASH_SIZE];
 } csync_error;
-#define CSYNC_ERROR_INIT {sizeof(csync_error), 0, 0, 0, "", "", "", ""}
+#define CSYNC_ERROR_INIT                                                                           \
+    {                                                                                              \
+        sizeof(csync_error), 0, 0, 0, "", "", "", ""                                               \
+    }
 
 /* ---- Library ------------------------------------------------------------------------------------ */
 
@@ -160,7 +163,7 @@ CSYNC_API int csync_get_state(csync *replica, csync_state *out, csync_error *err
 
 enum {
     CSYNC_CAPTURE_FULL = 1, /* a log entry holds the whole row (the default) */
-    CSYNC_CAPTURE_KEYS = 2  /* a log entry holds the key; the row is read when it is sent. For
+    CSYNC_CAPTURE_KEYS = 2 /* a log entry holds the key; the row is read when it is sent. For
                                write-heavy tables: capture costs about half */
 };
 typedef struct csync_track_options {
@@ -223,7 +226,8 @@ CSYNC_API size_t csync_batch_count(const csync_batch *batch);
 CSYNC_API const csync_change *csync_batch_at(const csync_batch *batch, size_t i);
 CSYNC_API int csync_batch_get_info(const csync_batch *batch, csync_batch_info *out);
 /* Sets where the batch stands; the text is copied. A hash that is not "" is kept and checked by apply. */
-CSYNC_API int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync_error *err);
+CSYNC_API int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info,
+                                   csync_error *err);
 /* SHA-256 over `{version}:{table}:{pk}:{operation}:{payload or null}\n` of each change, in hex. */
 CSYNC_API int csync_batch_hash(const csync_batch *batch, char hex[CSYNC_HASH_SIZE], csync_error *err);
 /* The wire form: {"changes":[{"version","tableName","pkValue","operation","payload","origin",
@@ -255,7 +259,7 @@ enum {
     CSYNC_LAST_WRITE_WINS = 0,
     CSYNC_SERVER_WINS = 1, /* the peer's row */
     CSYNC_CLIENT_WINS = 2, /* this replica's row */
-    CSYNC_CUSTOM = 3       /* on_conflict decides */
+    CSYNC_CUSTOM = 3 /* on_conflict decides */
 };
 enum { CSYNC_KEEP_LOCAL = 1, CSYNC_TAKE_REMOTE = 2, CSYNC_DELETE_ROW = 3, CSYNC_MERGE = 4 };
 
@@ -320,9 +324,9 @@ typedef struct csync_outcome csync_outcome;
 enum {
     CSYNC_APPLIED = 1,
     CSYNC_DUPLICATE = 2, /* known already */
-    CSYNC_LOST = 3,      /* an existing change beats it: `winner` */
-    CSYNC_PARKED = 4,    /* it won, but cannot enter its table yet: `reason` */
-    CSYNC_REJECTED = 5   /* refused: `reason` */
+    CSYNC_LOST = 3, /* an existing change beats it: `winner` */
+    CSYNC_PARKED = 4, /* it won, but cannot enter its table yet: `reason` */
+    CSYNC_REJECTED = 5 /* refused: `reason` */
 };
 typedef struct csync_outcome_entry {
     size_t struct_size;
@@ -375,7 +379,7 @@ CSYNC_API int csync_sync_remote(csync *replica, const csync_remote *remote,
 typedef struct csync_session csync_session;
 enum {
     CSYNC_STEP_FETCH = 1, /* get a page of the peer's log for `fetch`, answer with csync_session_page */
-    CSYNC_STEP_SEND = 2,  /* deliver `batch`, answer with csync_session_outcome */
+    CSYNC_STEP_SEND = 2, /* deliver `batch`, answer with csync_session_outcome */
     CSYNC_STEP_DONE = 3
 };
 typedef struct csync_step {

@@ -141,7 +141,8 @@ typedef struct cs_backend_ops {
     int (*parked_count)(cs_backend *b, int64_t *count, csync_error *err);
     int (*parked)(cs_backend *b, cs_parked_visit visit, void *ctx, csync_error *err);
     /* Every row of a table in order of its key, values in the table's column order. */
-    int (*scan)(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);
+    int (*scan)(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx,
+                csync_error *err);
     int (*execute)(cs_backend *b, const char *sql, const csync_value *params, size_t count,
                    csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
 } cs_backend_ops;
@@ -152,7 +153,7 @@ struct cs_backend {
     cs_table **tables; /* tracked, in order of name */
     size_t table_count;
     char origin[CSYNC_ORIGIN_SIZE];
-    int relay; /* applied changes are logged */
+    int relay; /* applied changes are logged; known within a transaction */
 };
 
 /* Sets status, reason (static text) and message of an item that is refused or parked. */

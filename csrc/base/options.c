@@ -46,6 +46,7 @@ void cs_struct_out(void *out, const void *from, size_t size)
     size_t theirs;
 
     memcpy(&theirs, out, sizeof theirs);
+    memset(out, 0, theirs);
     memcpy(out, from, theirs < size ? theirs : size);
     memcpy(out, &theirs, sizeof theirs);
 }

@@ -13,7 +13,7 @@
 int cs_options_in(void *to, size_t size, const void *from, csync_error *err);
 /* That the caller's struct can be written to. */
 int cs_struct_check(const void *out, csync_error *err);
-/* Writes as much as the caller's struct takes; its struct_size stays. */
+/* Writes as much as the caller's struct takes; its struct_size stays, what we do not know becomes zero. */
 void cs_struct_out(void *out, const void *from, size_t size);
 
 #define CS_OPTIONS_IN(to, from, err) cs_options_in(to, sizeof *(to), from, err)

@@ -1,6 +1,7 @@
 /* batch_hash.c - the hash of a batch: {version}:{table}:{pk}:{operation}:{payload or null}\n of each change. */
 #include <string.h>
 
+#include "base/text.h"
 #include "codec/sha256.h"
 #include "codec/wire.h"
 
@@ -39,4 +40,27 @@ int cs_batch_hash(const csync_batch *batch, char hex[CSYNC_HASH_SIZE], csync_err
     rc = cs_sha256_final(h, hex, err);
     cs_sha256_free(h);
     return rc;
+}
+
+static int is_same_hex(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++) {
+        char x = *a >= 'A' && *a <= 'Z' ? (char)(*a + 32) : *a;
+        char y = *b >= 'A' && *b <= 'Z' ? (char)(*b + 32) : *b;
+
+        if (x != y)
+            return 0;
+    }
+    return *a == *b;
+}
+
+int cs_hash_verify(const char *expected, const char *actual, csync_error *err)
+{
+    if (is_same_hex(expected, actual))
+        return CSYNC_OK;
+    if (err && err->struct_size >= sizeof *err) {
+        cs_text_copy(err->expected, sizeof err->expected, expected);
+        cs_text_copy(err->actual, sizeof err->actual, actual);
+    }
+    return cs_fail(err, CSYNC_EHASH, "the hash is %.64s, not %.64s as expected", actual, expected);
 }

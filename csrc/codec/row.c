@@ -213,20 +213,6 @@ int cs_row_next(cs_row *row, const char **name, size_t *name_len, cs_value *valu
     return rc;
 }
 
-const char *cs_row_keep(cs_row *row, const char *text, size_t len)
-{
-    char *room;
-
-    if (row->scratch && text >= row->scratch && text <= row->scratch + row->scratch_used)
-        return text;
-    room = scratch_room(row, len);
-    if (!room)
-        return NULL;
-    memcpy(room, text, len);
-    row->scratch_used += len;
-    return room;
-}
-
 void cs_row_close(cs_row *row)
 {
     cs_free(row->scratch);

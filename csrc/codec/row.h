@@ -18,9 +18,6 @@ int cs_row_open(cs_row *row, const char *json, size_t len, csync_error *err);
  * cs_row_close. Depth of nested JSON is limited to 64, a name must not be empty or hold a NUL. A tagged
  * value whose tag does not fit ({"$b":"no hex"}) is nested JSON. */
 int cs_row_next(cs_row *row, const char **name, size_t *name_len, cs_value *value, csync_error *err);
-/* A text or blob of the row that is open, kept until the next cs_row_open even when the JSON text goes away
- * before; NULL when out of memory. */
-const char *cs_row_keep(cs_row *row, const char *text, size_t len);
 void cs_row_close(cs_row *row);
 /* CSYNC_OK when the text is one valid JSON object with distinct names, at least `min_members`. */
 int cs_row_check(const char *json, size_t len, size_t min_members, csync_error *err);

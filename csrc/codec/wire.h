@@ -6,6 +6,8 @@
 #include "model/outcome.h"
 
 int cs_batch_hash(const csync_batch *batch, char hex[CSYNC_HASH_SIZE], csync_error *err);
+/* Two hashes in hex of either case: CSYNC_OK, or CSYNC_EHASH with both in `err`. */
+int cs_hash_verify(const char *expected, const char *actual, csync_error *err);
 void cs_batch_write(cs_buf *out, const csync_batch *batch);
 /* Appends one change as an object of the wire form. */
 void cs_change_write(cs_buf *out, const csync_change *change);

@@ -129,3 +129,8 @@ int cs_batch_append(csync_batch *batch, const csync_change *from, int64_t ms, cs
     batch->bytes += c->table_len + c->pk_len + c->payload_len;
     return CSYNC_OK;
 }
+
+const csync_change *cs_batch_get(const csync_batch *batch, size_t i)
+{
+    return batch && i < batch->count ? &batch->items[i].pub : NULL;
+}

@@ -50,6 +50,8 @@ int cs_batch_append(csync_batch *batch, const csync_change *change, int64_t ms, 
  * object unless a delete (whose payload is dropped), timestamp, no negative number. Defined in
  * codec/change_check.c, because it reads JSON. */
 int cs_batch_add(csync_batch *batch, const csync_change *change, csync_error *err);
+/* NULL past the end, or when batch is NULL. */
+const csync_change *cs_batch_get(const csync_batch *batch, size_t i);
 csync_batch *cs_batch_create(void); /* NULL: out of memory */
 void cs_batch_destroy(csync_batch *batch);
 #endif

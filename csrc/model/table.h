@@ -13,7 +13,13 @@ typedef struct cs_column {
     size_t key; /* position in the primary key from 1; 0: no key column */
 } cs_column;
 
-enum cs_fk_action { CS_FK_NO_ACTION, CS_FK_RESTRICT, CS_FK_SET_NULL, CS_FK_SET_DEFAULT, CS_FK_CASCADE };
+enum cs_fk_action {
+    CS_FK_NO_ACTION,
+    CS_FK_RESTRICT,
+    CS_FK_SET_NULL,
+    CS_FK_SET_DEFAULT,
+    CS_FK_CASCADE
+};
 
 typedef struct cs_foreign_key {
     char *parent; /* table name in the catalogue's spelling */

@@ -20,7 +20,8 @@ static int take_winner(csync *c, answering *w, cs_table *t, const csync_change *
     cs_backend *b = c->backend;
     cs_item item = {.change = winner, .table = t};
     cs_merge how = {.via = w->peer.id, .agreed = 1, .relay = b->relay, .passes = 3};
-    cs_conflict conflict = {0, NULL, cs_strategy_name(CSYNC_LAST_WRITE_WINS), "remote", lost, &winner->pub};
+    cs_conflict conflict = {0,        NULL, cs_strategy_name(CSYNC_LAST_WRITE_WINS),
+                            "remote", lost, &winner->pub};
     int rc = b->ops->merge(b, &item, 1, &how, err);
 
     if (rc != CSYNC_OK)
@@ -68,8 +69,8 @@ static int check_answer(const cs_answer *a, csync_error *err)
     if (!o || o->count == 0)
         return CSYNC_OK;
     if (o->count != a->batch->count)
-        return cs_fail(err, CSYNC_EPROTO, "the peer answered %zu outcomes for %zu changes", o->count,
-                       a->batch->count);
+        return cs_fail(err, CSYNC_EPROTO, "the peer answered %zu outcomes for %zu changes",
+                       o->count, a->batch->count);
     for (size_t i = 0; i < o->count; i++) {
         const csync_change *sent = &a->batch->items[i].pub, *winner;
 
@@ -77,7 +78,8 @@ static int check_answer(const cs_answer *a, csync_error *err)
             continue;
         winner = &o->winners->items[o->items[i].winner].pub;
         if (strcmp(winner->table, sent->table) != 0)
-            return cs_fail(err, CSYNC_EPROTO, "the peer answered a row of table \"%s\" for one of \"%s\"",
+            return cs_fail(err, CSYNC_EPROTO,
+                           "the peer answered a row of table \"%s\" for one of \"%s\"",
                            winner->table, sent->table);
     }
     return CSYNC_OK;

@@ -45,7 +45,7 @@ static int check_hash(const csync_batch *batch, csync_error *err)
     if (!batch->hash[0])
         return CSYNC_OK;
     rc = cs_batch_hash(batch, hex, err);
-    return rc == CSYNC_OK ? csync_verify_hash(batch->hash, hex, err) : rc;
+    return rc == CSYNC_OK ? cs_hash_verify(batch->hash, hex, err) : rc;
 }
 
 /* ---- positions ---- */
@@ -269,10 +269,11 @@ static int add_outcome(csync *c, work *w, const cs_item *item, csync_error *err)
         return CSYNC_ENOMEM;
     if (item->status == CSYNC_LOST && item->table) {
         winner = cs_batch_create();
-        rc = winner ? c->backend->ops->head_change(c->backend, item, winner, err) : cs_fail_nomem(err);
+        rc = winner ? c->backend->ops->head_change(c->backend, item, winner, err)
+                    : cs_fail_nomem(err);
     }
     if (rc == CSYNC_OK)
-        rc = cs_outcome_add(w->a->outcome, item->status, reason.data, csync_batch_at(winner, 0), err);
+        rc = cs_outcome_add(w->a->outcome, item->status, reason.data, cs_batch_get(winner, 0), err);
     cs_buf_free(&reason);
     cs_batch_destroy(winner);
     return rc;

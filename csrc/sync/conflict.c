@@ -138,9 +138,12 @@ static int ask(cs_meeting *m, const sides *s, csync_decision *d, csync_error *er
     int rc = m->options->on_conflict(m->options->user_data, s->local, s->remote, s->base, d);
 
     if (rc != CSYNC_OK)
-        return cs_fail(err, CSYNC_ECALLBACK, "the conflict callback failed on table \"%s\"", s->local->table);
-    if (d->kind < CSYNC_KEEP_LOCAL || d->kind > CSYNC_MERGE || (d->kind == CSYNC_MERGE && !d->payload))
-        return cs_fail(err, CSYNC_EMISUSE, "the conflict callback gave no valid decision on table \"%s\"",
+        return cs_fail(err, CSYNC_ECALLBACK, "the conflict callback failed on table \"%s\"",
+                       s->local->table);
+    if (d->kind < CSYNC_KEEP_LOCAL || d->kind > CSYNC_MERGE ||
+        (d->kind == CSYNC_MERGE && !d->payload))
+        return cs_fail(err, CSYNC_EMISUSE,
+                       "the conflict callback gave no valid decision on table \"%s\"",
                        s->local->table);
     return CSYNC_OK;
 }
@@ -213,8 +216,8 @@ static int keep_local(cs_meeting *m, cs_item *items, size_t i, const sides *s, c
     return rc;
 }
 
-static int merge_result(cs_meeting *m, cs_item *items, size_t i, const sides *s, const char *payload,
-                        csync_error *err)
+static int merge_result(cs_meeting *m, cs_item *items, size_t i, const sides *s,
+                        const char *payload, csync_error *err)
 {
     csync_change result = *s->local;
     cs_buf merged = {0};
@@ -248,7 +251,7 @@ static int resolve(cs_meeting *m, cs_item *items, size_t i, const sides *s, csyn
         else
             rc = merge_result(m, items, i, s, d.kind == CSYNC_MERGE ? d.payload : NULL, err);
     }
-    csync_free(d.payload);
+    cs_free(d.payload); /* from csync_malloc */
     return rc;
 }
 
@@ -277,8 +280,8 @@ static int meet(cs_meeting *m, cs_item *items, size_t i, csync_error *err)
     if (rc == CSYNC_OK && items[i].head.base_version)
         rc = b->ops->log_change(b, items[i].head.base_version, ours, err);
     if (rc == CSYNC_OK) {
-        s.local = csync_batch_at(ours, 0);
-        s.base = csync_batch_at(ours, 1);
+        s.local = cs_batch_get(ours, 0);
+        s.base = cs_batch_get(ours, 1);
         rc = cs_change_same(s.local, s.remote, &same, err);
     }
     if (rc == CSYNC_OK && !same)
@@ -300,7 +303,8 @@ int cs_conflicts_meet(cs_meeting *m, cs_item *items, size_t count, csync_error *
     return rc;
 }
 
-int cs_conflict_decided(cs_meeting *m, const cs_item *item, const csync_change *winner, csync_error *err)
+int cs_conflict_decided(cs_meeting *m, const cs_item *item, const csync_change *winner,
+                        csync_error *err)
 {
     cs_backend *b = m->replica->backend;
     csync_batch *ours = cs_batch_create();
@@ -310,7 +314,7 @@ int cs_conflict_decided(cs_meeting *m, const cs_item *item, const csync_change *
     int rc = ours ? b->ops->head_change(b, item, ours, err) : cs_fail_nomem(err);
 
     if (rc == CSYNC_OK) {
-        local = csync_batch_at(ours, 0);
+        local = cs_batch_get(ours, 0);
         rc = cs_change_same(local, winner, &same, err);
         if (rc == CSYNC_OK)
             rc = audit(m, same ? "local" : decision, remote, winner, err);

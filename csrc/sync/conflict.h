@@ -22,6 +22,7 @@ typedef struct cs_meeting {
  * the strategy. Sets force or status of the items, and fills `decisions`. Heads are filled in. */
 int cs_conflicts_meet(cs_meeting *m, cs_item *items, size_t count, csync_error *err);
 /* The audit of decision `i`, whose change is final now. */
-int cs_conflict_decided(cs_meeting *m, const cs_item *item, const csync_change *winner, csync_error *err);
+int cs_conflict_decided(cs_meeting *m, const cs_item *item, const csync_change *winner,
+                        csync_error *err);
 const char *cs_strategy_name(int strategy);
 #endif

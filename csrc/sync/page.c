@@ -95,8 +95,7 @@ int cs_page_push(csync *c, const char *peer, const csync_sync_options *options, 
                  int64_t *top, csync_error *err)
 {
     reading r = {.peer = peer};
-    int rc = c->backend->relay ? CSYNC_OK
-                               : cs_replica_write(c, settle_log, (void *)peer, NULL, err);
+    int rc = c->backend->relay ? CSYNC_OK : cs_replica_write(c, settle_log, (void *)peer, NULL, err);
 
     r.request.limit = cs_batch_size(options);
     r.request.max_bytes = (size_t)cs_batch_bytes(options);

@@ -52,14 +52,14 @@ int cs_replica_enter(csync *c, csync_error *err)
     if (!c)
         return cs_fail(err, CSYNC_EMISUSE, "the replica is NULL");
     if (cs_lock_enter(&c->lock) != CSYNC_OK)
-        return cs_fail(err, CSYNC_EBUSY, "the replica is in use: it was called from its own callback");
+        return cs_fail(err, CSYNC_EBUSY,
+                       "the replica is in use: it was called from its own callback");
     rc = check_usable(c, err);
     if (rc != CSYNC_OK) {
         cs_lock_leave(&c->lock);
         return rc;
     }
-    c->depth = 1;
-    atomic_store(&c->running, 1);
+    cs_replica_begin_run(c);
     return CSYNC_OK;
 }
 
@@ -67,10 +67,9 @@ int cs_replica_leave(csync *c, int rc, csync_error *err)
 {
     int close_now = c->closed;
 
-    c->depth = 0;
-    atomic_store(&c->running, 0);
-    if (atomic_exchange(&c->cancelled, 0) && rc == CSYNC_EBUSY)
-        rc = cs_fail(err, CSYNC_ECANCELED, "cancelled");
+    if (rc == CSYNC_EBUSY) /* cancelled while it waited for another writer */
+        rc = cs_replica_cancelled(c, err) == CSYNC_OK ? rc : CSYNC_ECANCELED;
+    cs_replica_end_run(c);
     cs_lock_leave(&c->lock);
     if (close_now) /* csync_close came from a callback of this call */
         cs_replica_release(c);
@@ -98,6 +97,17 @@ void cs_replica_release(csync *c)
         cs_lock_destroy(&c->lock);
         cs_free(c);
     }
+}
+
+void cs_replica_begin_run(csync *c)
+{
+    atomic_fetch_add(&c->running, 1);
+}
+
+void cs_replica_end_run(csync *c)
+{
+    if (atomic_fetch_sub(&c->running, 1) == 1)
+        atomic_store(&c->cancelled, 0);
 }
 
 int cs_replica_cancelled(csync *c, csync_error *err)

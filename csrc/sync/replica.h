@@ -12,11 +12,11 @@ struct csync {
     cs_lock lock; /* held by the thread that is in a call */
     cs_backend *backend;
     pid_t pid; /* of the process that opened it */
-    int depth; /* 1 while a call runs */
     int closed; /* csync_close was called; memory stays until the last session is gone */
     int references; /* the owner's and one per session; guarded by the lock */
     int suppressing; /* between csync_suppress_begin and _end */
-    atomic_int running, cancelled;
+    atomic_int running; /* calls, and drivers that make several */
+    atomic_int cancelled; /* until none is running any more */
 };
 
 /* Takes ownership of the backend, also when it fails. */
@@ -27,6 +27,9 @@ int cs_replica_enter(csync *c, csync_error *err);
 int cs_replica_leave(csync *c, int rc, csync_error *err);
 void cs_replica_retain(csync *c); /* inside a call */
 void cs_replica_release(csync *c);
+/* Brackets a series of calls that csync_cancel stops as one. */
+void cs_replica_begin_run(csync *c);
+void cs_replica_end_run(csync *c);
 /* CSYNC_ECANCELED once csync_cancel was called. */
 int cs_replica_cancelled(csync *c, csync_error *err);
 

@@ -55,8 +55,8 @@ static void start_phase(csync_session *s, enum phase phase)
     s->progress.changes = s->progress.bytes = s->progress.total = 0;
 }
 
-int cs_session_create(csync_session **out, csync *c, const char *peer, const csync_sync_options *options,
-                      csync_error *err)
+int cs_session_create(csync_session **out, csync *c, const char *peer,
+                      const csync_sync_options *options, csync_error *err)
 {
     csync_session *s;
     int rc = check_options(options, err);
@@ -64,7 +64,8 @@ int cs_session_create(csync_session **out, csync *c, const char *peer, const csy
     if (rc == CSYNC_OK && (!*peer || strlen(peer) > 512))
         rc = cs_fail(err, CSYNC_EINVAL, "a peer's name must have 1 to 512 bytes");
     if (rc == CSYNC_OK && strcmp(peer, c->backend->origin) == 0)
-        rc = cs_fail(err, CSYNC_EINVAL, "a replica cannot sync with itself; a copied file is the same replica");
+        rc = cs_fail(err, CSYNC_EINVAL,
+                     "a replica cannot sync with itself; a copied file is the same replica");
     if (rc != CSYNC_OK)
         return rc;
     s = cs_calloc(1, sizeof *s);
@@ -136,8 +137,8 @@ static int missed(csync_session *s, csync_error *err)
 {
     if (++s->misses <= MAX_MISSES)
         return CSYNC_OK;
-    return cs_fail(err, CSYNC_EPROTO, "peer \"%.100s\" does not answer from the position that was asked for",
-                   s->peer);
+    return cs_fail(err, CSYNC_EPROTO,
+                   "peer \"%.100s\" does not answer from the position that was asked for", s->peer);
 }
 
 /* ---- pull ---- */
@@ -174,8 +175,13 @@ static void end_pull(csync_session *s)
 
 int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
 {
-    cs_apply a = {.batch = page, .peer = s->peer, .pulling = 1, .options = &s->options, .tick = tick,
-                  .ctx = s, .result = &s->result};
+    cs_apply a = {.batch = page,
+                  .peer = s->peer,
+                  .pulling = 1,
+                  .options = &s->options,
+                  .tick = tick,
+                  .ctx = s,
+                  .result = &s->result};
     int more, rc;
 
     if (s->phase != PULLING || !s->asked)
@@ -190,7 +196,8 @@ int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
         return missed(s, err);
     more = page->has_info ? page->has_more : page->count >= (size_t)s->fetch.limit;
     if (more && a.position == s->fetch.since)
-        return cs_fail(err, CSYNC_EPROTO, "peer \"%.100s\" says there is more after version %lld but sent nothing",
+        return cs_fail(err, CSYNC_EPROTO,
+                       "peer \"%.100s\" says there is more after version %lld but sent nothing",
                        s->peer, (long long)a.position);
     rc = advance(s, page, err);
     if (rc == CSYNC_OK && !more)
@@ -240,7 +247,10 @@ static int offer_batch(csync_session *s, csync_step *step, csync_error *err)
 
 int cs_session_outcome(csync_session *s, const csync_outcome *outcome, csync_error *err)
 {
-    cs_answer a = {.batch = s->batch, .outcome = outcome, .peer = s->peer, .options = &s->options,
+    cs_answer a = {.batch = s->batch,
+                   .outcome = outcome,
+                   .peer = s->peer,
+                   .options = &s->options,
                    .result = &s->result};
     int rc, taken;
 

@@ -5,7 +5,8 @@
 
 static char last_text[4096];
 
-static int keep_first(void *user_data, int columns, const char *const *names, const csync_value *values)
+static int keep_first(void *user_data, int columns, const char *const *names,
+                      const csync_value *values)
 {
     int *rows = user_data;
 
@@ -24,7 +25,8 @@ static int keep_first(void *user_data, int columns, const char *const *names, co
         last_text[0] = 0;
         break;
     default:
-        snprintf(last_text, sizeof last_text, "%.*s", (int)values->length, (const char *)values->data);
+        snprintf(last_text, sizeof last_text, "%.*s", (int)values->length,
+                 (const char *)values->data);
     }
     return CSYNC_OK;
 }
@@ -76,8 +78,9 @@ csync *replica_new(const char *schema)
 
     OK(csync_open(&c, ":memory:", NULL, err));
     run(c, schema);
-    OK(csync_execute(c, "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE '\\_sync%' "
-                        "ESCAPE '\\' AND name NOT LIKE 'sqlite%'",
+    OK(csync_execute(c,
+                     "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE '\\_sync%' "
+                     "ESCAPE '\\' AND name NOT LIKE 'sqlite%'",
                      NULL, 0, track_row, tables, NULL, err));
     for (int i = 0; i < 16 && tables[i][0]; i++)
         OK(csync_track(c, tables[i], NULL, err));

@@ -604,28 +604,6 @@ static void row__takes_invalid_utf8_when_told_to(void **state)
     cs_row_close(&row);
 }
 
-static void row_keep__outlives_the_text(void **state)
-{
-    char *json = cs_strdup("{\"a\":\"plain\",\"b\":\"esc\\n\"}");
-    cs_row row = {0};
-    const char *name, *a, *b;
-    size_t name_len;
-    cs_value value[2];
-
-    (void)state;
-    assert_int_equal(cs_row_open(&row, json, strlen(json), NULL), CSYNC_OK);
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(cs_row_next(&row, &name, &name_len, &value[i], NULL), 1);
-    a = cs_row_keep(&row, value[0].text, value[0].len);
-    b = cs_row_keep(&row, value[1].text, value[1].len);
-    cs_free(json);
-    assert_memory_equal(a, "plain", 5);
-    assert_memory_equal(b, "esc\n", 4);
-    cs_row_close(&row);
-}
-
-/* ---- Canonical JSON -------------------------------------------------------------------------------- */
-
 static const char *const canonical[][2] = {
     {"1.0", "1"},
     {" 1e21 ", "1e+21"},
@@ -774,7 +752,6 @@ int main(void)
         cmocka_unit_test(names__are_compared_however_many_there_are),
         cmocka_unit_test(depth__is_limited_to_64),
         cmocka_unit_test(row__takes_invalid_utf8_when_told_to),
-        cmocka_unit_test(row_keep__outlives_the_text),
         cmocka_unit_test(canonical_json__sorts_and_spells_one_way),
         cmocka_unit_test(canonical_json__refuses_what_has_no_canonical_form),
         cmocka_unit_test(canonical_value__is_neutral),

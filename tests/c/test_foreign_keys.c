@@ -1,17 +1,24 @@
 /* test_foreign_keys.c - rows that need each other, in any order, and what happens when they cannot have it. */
 #include "support.h"
 
-static const char tree[] = "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT UNIQUE);\n"
-                           "CREATE TABLE a_visit(id INTEGER PRIMARY KEY, site_id INTEGER NOT NULL REFERENCES site(id), "
-                           "note TEXT CHECK(note <> 'bad'));\n"
-                           "CREATE TABLE photo(id INTEGER PRIMARY KEY, visit_id INTEGER REFERENCES a_visit)";
+static const char tree[] =
+    "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT UNIQUE);\n"
+    "CREATE TABLE a_visit(id INTEGER PRIMARY KEY, site_id INTEGER NOT NULL REFERENCES site(id), "
+    "note TEXT CHECK(note <> 'bad'));\n"
+    "CREATE TABLE photo(id INTEGER PRIMARY KEY, visit_id INTEGER REFERENCES a_visit)";
 
 static void add(csync_batch *b, int64_t version, int op, const char *table, const char *pk,
                 const char *payload)
 {
-    csync_change c = {.struct_size = sizeof c, .version = version, .operation = op, .table = table,
-                      .pk = pk, .payload = payload, .origin = "tester",
-                      .timestamp = "2030-01-01T00:00:00.000Z", .seq = version};
+    csync_change c = {.struct_size = sizeof c,
+                      .version = version,
+                      .operation = op,
+                      .table = table,
+                      .pk = pk,
+                      .payload = payload,
+                      .origin = "tester",
+                      .timestamp = "2030-01-01T00:00:00.000Z",
+                      .seq = version};
 
     OK(csync_batch_add(b, &c, err));
 }
@@ -228,8 +235,8 @@ static void what_a_check_refuses_is_parked_with_its_reason(void **state)
     add(b, 7, CSYNC_INSERT, "a_visit", "{\"nokey\":6}", "{\"id\":7,\"site_id\":1}");
     OK(csync_apply(c, b, NULL, &o, NULL, err));
     assert_int_equal(csync_outcome_count(o), 7);
-    const char *reasons[] = {"check", "not null", "unknown column", "unknown table", "type", "malformed",
-                             "malformed"};
+    const char *reasons[] = {"check", "not null",  "unknown column", "unknown table",
+                             "type",  "malformed", "malformed"};
     for (size_t i = 0; i < 7; i++) {
         OK(csync_outcome_at(o, i, &e));
         assert_int_equal(e.status, i < 5 ? CSYNC_PARKED : CSYNC_REJECTED);

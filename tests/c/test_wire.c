@@ -288,7 +288,10 @@ static void api__takes_smaller_and_larger_structs(void **state)
     assert_int_equal(csync_batch_at(batch, 1)->seq, 0);
     large.info.to_version = 5;
     large.info.has_more = 1;
+    assert_int_equal(csync_batch_set_info(batch, &large.info, NULL), CSYNC_EUNSUPPORTED);
+    large.newer = 0;
     assert_int_equal(csync_batch_set_info(batch, &large.info, NULL), CSYNC_OK);
+    large.newer = 5;
     assert_int_equal(csync_batch_get_info(batch, &small), CSYNC_OK);
     assert_true(small.to_version == 5 && small.has_more == 77);
     assert_int_equal(csync_batch_get_info(batch, &large.info), CSYNC_OK);

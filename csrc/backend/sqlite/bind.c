@@ -18,8 +18,8 @@ typedef struct symbols {
 } symbols;
 
 static pthread_mutex_t bind_mutex = PTHREAD_MUTEX_INITIALIZER;
-static const sqlite3_api_routines *bound;      /* guarded by bind_mutex */
-static const sqlite3_api_routines *captured;   /* guarded by bind_mutex */
+static const sqlite3_api_routines *bound; /* guarded by bind_mutex */
+static const sqlite3_api_routines *captured; /* guarded by bind_mutex */
 
 static int capture(sqlite3 *db, char **message, const sqlite3_api_routines *api)
 {
@@ -59,8 +59,8 @@ static int adopt(const sqlite3_api_routines *api, csync_error *err)
     int version = api->libversion_number();
 
     if (version < SQ_MIN_VERSION)
-        return cs_fail(err, CSYNC_EUNSUPPORTED,
-                       "SQLite %s is too old: csync needs 3.38 or newer", api->libversion());
+        return cs_fail(err, CSYNC_EUNSUPPORTED, "SQLite %s is too old: csync needs 3.38 or newer",
+                       api->libversion());
     if (bound && bound != api)
         return cs_fail(err, CSYNC_EUNSUPPORTED,
                        "another copy of SQLite is already in use in this process; two copies would "
@@ -86,7 +86,8 @@ int cs_sqlite_bind(void *dl_handle, csync_error *err)
     if (!dl_handle)
         dl_handle = default_library();
     if (!dl_handle || !find_symbols(dl_handle, &s)) {
-        rc = cs_fail(err, CSYNC_EUNSUPPORTED, "no SQLite library found (Debian: apt install libsqlite3-0)");
+        rc = cs_fail(err, CSYNC_EUNSUPPORTED,
+                     "no SQLite library found (Debian: apt install libsqlite3-0)");
     } else if ((api = table_of(&s)) == NULL) {
         rc = cs_fail(err, CSYNC_EUNSUPPORTED, "this copy of SQLite has no extension interface");
     } else {

@@ -31,9 +31,10 @@ static int append_local(cs_sqlite *b, const cs_table *t, const char *pk, const c
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_prepare(b, "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) SELECT "
-                           "?1,?2,?3,max(strftime('%Y-%m-%dT%H:%M:%fZ','now'),clock) "
-                           "FROM main._sync_session WHERE rowid=1",
+    int rc = sq_prepare(b,
+                        "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) SELECT "
+                        "?1,?2,?3,max(strftime('%Y-%m-%dT%H:%M:%fZ','now'),clock) "
+                        "FROM main._sync_session WHERE rowid=1",
                         &stmt, err);
 
     if (rc != CSYNC_OK)
@@ -104,8 +105,10 @@ static int recapture_deletes(cs_sqlite *b, cs_table *t, csync_error *err)
     cs_buf_puts(&sql, "SELECT ");
     for (size_t i = 0; i < t->key_count; i++)
         cs_buf_printf(&sql, "%sk%zu", i ? "," : "", i + 1);
-    cs_buf_printf(&sql, " FROM main._sync_rows_%lld h WHERE NOT state&%d AND NOT parked AND NOT EXISTS("
-                        "SELECT 1 FROM main.", (long long)t->id, SQ_DELETED);
+    cs_buf_printf(&sql,
+                  " FROM main._sync_rows_%lld h WHERE NOT state&%d AND NOT parked AND NOT EXISTS("
+                  "SELECT 1 FROM main.",
+                  (long long)t->id, SQ_DELETED);
     cs_put_ident(&sql, t->name);
     for (size_t i = 0; i < t->key_count; i++) {
         cs_buf_puts(&sql, i ? " AND r." : " r WHERE r.");

@@ -146,7 +146,9 @@ int sq_read_key(cs_sqlite *b, const cs_table *t, const char *pk, size_t len, csy
         if (at < 0 || b->key[at].type != CS_NULL || value.type == CS_NULL)
             return cs_fail(err, CSYNC_EINVAL, "\"%.*s\" in the key of table \"%s\" is %s",
                            (int)name_len, name, t->name,
-                           at < 0 ? "no key column" : value.type == CS_NULL ? "null" : "given twice");
+                           at < 0                  ? "no key column"
+                           : value.type == CS_NULL ? "null"
+                                                   : "given twice");
         b->key[at] = value;
         seen++;
     }
@@ -191,8 +193,9 @@ static int check_payload_key(cs_sqlite *b, const cs_table *t, csync_error *err)
             b->cells[at] = b->key[i];
             b->present[at] = 1;
         } else if (!same_value(&b->cells[at], &b->key[i])) {
-            return cs_fail(err, CSYNC_EINVAL, "payload and key of a change to table \"%s\" differ in \"%s\"",
-                           t->name, t->columns[at].name);
+            return cs_fail(err, CSYNC_EINVAL,
+                           "payload and key of a change to table \"%s\" differ in \"%s\"", t->name,
+                           t->columns[at].name);
         }
     }
     return CSYNC_OK;
@@ -224,7 +227,8 @@ int sq_read_payload(cs_sqlite *b, const cs_table *t, const char *payload, size_t
     return rc == CSYNC_OK ? check_payload_key(b, t, err) : rc;
 }
 
-static void put_member(cs_sqlite *b, sqlite3_stmt *stmt, int at, const char *name, size_t n, cs_buf *out)
+static void put_member(cs_sqlite *b, sqlite3_stmt *stmt, int at, const char *name, size_t n,
+                       cs_buf *out)
 {
     cs_value value;
 

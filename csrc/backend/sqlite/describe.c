@@ -48,14 +48,16 @@ static int not_found(cs_sqlite *b, const char *name, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = catalogue(b, "SELECT name FROM pragma_table_list WHERE schema='main' AND name=?1 COLLATE NOCASE",
-                       name, &stmt, err);
+    int rc = catalogue(
+        b, "SELECT name FROM pragma_table_list WHERE schema='main' AND name=?1 COLLATE NOCASE",
+        name, &stmt, err);
 
     if (rc != CSYNC_OK)
         return rc;
     if (sq_step(b, stmt, err) == 1)
-        rc = cs_fail(err, CSYNC_ENOTFOUND, "there is no table \"%s\"; names are exact: did you mean \"%s\"?",
-                     name, sq_column_text(b, stmt, 0));
+        rc = cs_fail(err, CSYNC_ENOTFOUND,
+                     "there is no table \"%s\"; names are exact: did you mean \"%s\"?", name,
+                     sq_column_text(b, stmt, 0));
     else
         rc = cs_fail(err, CSYNC_ENOTFOUND, "there is no table \"%s\" in the database", name);
     sqlite3_finalize(stmt);
@@ -71,8 +73,8 @@ static int check_kind(cs_sqlite *b, cs_table *t, csync_error *err)
     if (strncasecmp(t->name, "_sync_", 6) == 0 || strncasecmp(t->name, "sqlite_", 7) == 0)
         return cs_fail(err, CSYNC_ESCHEMA, "\"%s\" belongs to %s and cannot be tracked", t->name,
                        t->name[0] == '_' ? "csync" : "SQLite");
-    rc = catalogue(b, "SELECT type,strict FROM pragma_table_list WHERE schema='main' AND name=?1", t->name,
-                   &stmt, err);
+    rc = catalogue(b, "SELECT type,strict FROM pragma_table_list WHERE schema='main' AND name=?1",
+                   t->name, &stmt, err);
     if (rc != CSYNC_OK)
         return rc;
     rc = sq_step(b, stmt, err);
@@ -84,8 +86,9 @@ static int check_kind(cs_sqlite *b, cs_table *t, csync_error *err)
         t->strict = sqlite3_column_int(stmt, 1);
         rc = strcmp(kind, "table") == 0
                  ? CSYNC_OK
-                 : cs_fail(err, CSYNC_ESCHEMA, "\"%s\" is a %s%s; only ordinary tables can be tracked",
-                           t->name, kind, strcmp(kind, "view") == 0 ? "" : " table");
+                 : cs_fail(err, CSYNC_ESCHEMA,
+                           "\"%s\" is a %s%s; only ordinary tables can be tracked", t->name, kind,
+                           strcmp(kind, "view") == 0 ? "" : " table");
     }
     sqlite3_finalize(stmt);
     return rc;
@@ -117,8 +120,8 @@ static int read_columns(cs_sqlite *b, cs_table *t, csync_error *err)
     SQ_API(b);
     sqlite3_stmt *stmt;
     size_t cap = 0;
-    int rc = catalogue(b, "SELECT name,type,pk FROM pragma_table_xinfo(?1,'main') WHERE hidden=0", t->name,
-                       &stmt, err);
+    int rc = catalogue(b, "SELECT name,type,pk FROM pragma_table_xinfo(?1,'main') WHERE hidden=0",
+                       t->name, &stmt, err);
 
     if (rc != CSYNC_OK)
         return rc;
@@ -134,9 +137,10 @@ static int read_columns(cs_sqlite *b, cs_table *t, csync_error *err)
 static int order_key(cs_table *t, csync_error *err)
 {
     if (t->key_count == 0)
-        return cs_fail(err, CSYNC_ESCHEMA,
-                       "table \"%s\" has no primary key; rows need one to be told apart on other replicas",
-                       t->name);
+        return cs_fail(
+            err, CSYNC_ESCHEMA,
+            "table \"%s\" has no primary key; rows need one to be told apart on other replicas",
+            t->name);
     t->key = cs_calloc(t->key_count, sizeof *t->key);
     if (!t->key)
         return cs_fail_nomem(err);
@@ -184,7 +188,8 @@ static int read_key_index(cs_sqlite *b, cs_table *t, csync_error *err)
 
 static enum cs_fk_action action_of(const char *text)
 {
-    static const char *const names[] = {"NO ACTION", "RESTRICT", "SET NULL", "SET DEFAULT", "CASCADE"};
+    static const char *const names[] = {"NO ACTION", "RESTRICT", "SET NULL", "SET DEFAULT",
+                                        "CASCADE"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(text, names[i]) == 0)
@@ -192,7 +197,8 @@ static enum cs_fk_action action_of(const char *text)
     return CS_FK_NO_ACTION;
 }
 
-static int add_foreign_key(cs_sqlite *b, cs_table *t, size_t *cap, sqlite3_stmt *stmt, csync_error *err)
+static int add_foreign_key(cs_sqlite *b, cs_table *t, size_t *cap, sqlite3_stmt *stmt,
+                           csync_error *err)
 {
     cs_foreign_key *fk;
 
@@ -222,7 +228,7 @@ static int add_fk_column(cs_foreign_key *fk, const char *from, const char *to, c
     fk->parent_columns[fk->count] = cs_strdup(to);
     fk->count++;
     return fk->columns[fk->count - 1] && fk->parent_columns[fk->count - 1] ? CSYNC_OK
-                                                                          : cs_fail_nomem(err);
+                                                                           : cs_fail_nomem(err);
 }
 
 /* A foreign key that names no columns means the parent's primary key. The parent's name comes back in the

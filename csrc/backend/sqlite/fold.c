@@ -77,8 +77,8 @@ static int fold_row(cs_sqlite *b, sqlite3_stmt *entry, fold_state *f, csync_erro
         return CSYNC_OK; /* untracked since, or folded by the apply that logged it */
     rc = sq_read_key(b, t, pk, strlen(pk), err);
     if (rc == CSYNC_EINVAL) { /* SQLite lets NULL into a key; such a row cannot be told apart elsewhere */
-        cs_log(CSYNC_LOG_WARNING, "a row of table \"%s\" has no usable key and is not synced: %.200s", name,
-               pk);
+        cs_log(CSYNC_LOG_WARNING,
+               "a row of table \"%s\" has no usable key and is not synced: %.200s", name, pk);
         return CSYNC_OK;
     }
     if (rc == CSYNC_OK)

@@ -32,7 +32,8 @@ static int read_head(cs_sqlite *b, sqlite3_stmt *stmt, cs_head *out, csync_error
     return rc;
 }
 
-int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *via, int64_t *parked, csync_error *err)
+int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *via, int64_t *parked,
+                csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;

@@ -49,7 +49,8 @@ int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
     return rc < 0 ? rc : CSYNC_OK;
 }
 
-int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int64_t seq, csync_error *err)
+int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int64_t seq,
+                  csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;

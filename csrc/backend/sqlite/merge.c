@@ -25,7 +25,8 @@ typedef struct merge {
 
 static int tick(merge *m, csync_error *err)
 {
-    return m->how->tick && ++m->done % 64 == 0 ? m->how->tick(m->how->ctx, (int64_t)m->done, err) : CSYNC_OK;
+    return m->how->tick && ++m->done % 64 == 0 ? m->how->tick(m->how->ctx, (int64_t)m->done, err)
+                                               : CSYNC_OK;
 }
 
 /* ---- taking the head ---- */
@@ -328,8 +329,9 @@ static int park_item(merge *m, cs_item *item, csync_error *err)
 {
     int rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
 
-    return rc == CSYNC_OK ? sq_park(m->b, item->table, &item->change->pub, item->reason, item->message, err)
-                          : rc;
+    return rc == CSYNC_OK
+               ? sq_park(m->b, item->table, &item->change->pub, item->reason, item->message, err)
+               : rc;
 }
 
 static int in_cycle(const merge *m)

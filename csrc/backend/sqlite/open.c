@@ -55,6 +55,7 @@ static void rollback(cs_backend *base)
     if (!sqlite3_get_autocommit(b->db))
         sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
     b->flag_set = b->suppressed = 0;
+    base->relay = 0; /* what the transaction switched on is off again; the next one reads it */
     sq_forget_all(b);
     forget_origins(b);
 }
@@ -180,12 +181,12 @@ static int configure(cs_sqlite *b, const csync_open_options *options, csync_erro
     sqlite3_busy_timeout(b->db, busy_timeout(options));
     if (sqlite3_db_config(b->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL) != SQLITE_OK)
         return sq_fail(b, err, "cannot configure the connection");
-    return sq_exec(b, options->foreign_keys < 0 ? "PRAGMA foreign_keys=OFF"
-                                                : "PRAGMA foreign_keys=ON",
-                   err);
+    return sq_exec(
+        b, options->foreign_keys < 0 ? "PRAGMA foreign_keys=OFF" : "PRAGMA foreign_keys=ON", err);
 }
 
-int cs_sqlite_open(cs_backend **out, const char *url, const csync_open_options *options, csync_error *err)
+int cs_sqlite_open(cs_backend **out, const char *url, const csync_open_options *options,
+                   csync_error *err)
 {
     static const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
     const sqlite3_api_routines *sqlite3_api;

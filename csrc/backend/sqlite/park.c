@@ -321,8 +321,8 @@ static int remove_row(cs_sqlite *b, cs_table *t, const csync_change *change, csy
     return rc == CSYNC_OK ? sq_delete_row(b, t, &reason, err) : rc;
 }
 
-int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *reason, const char *message,
-            csync_error *err)
+int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *reason,
+            const char *message, csync_error *err)
 {
     cs_head head;
     int64_t old = 0, id = 0;
@@ -364,8 +364,8 @@ static int judge_unknown(cs_sqlite *b, const cs_change *change, int *status, csy
     return rc;
 }
 
-int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, int relay, int *status,
-                    csync_error *err)
+int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, int relay,
+                    int *status, csync_error *err)
 {
     sqlite3_stmt *stmt;
     int64_t id;
@@ -381,7 +381,8 @@ int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, i
         rc = sq_run(b, stmt, err);
     }
     if (rc == CSYNC_OK)
-        rc = add_entry(b, &change->pub, reason, "no table that is tracked here can hold the row", &id, err);
+        rc = add_entry(b, &change->pub, reason, "no table that is tracked here can hold the row",
+                       &id, err);
     if (rc == CSYNC_OK && relay)
         rc = sq_log_append(b, b->next_version++, &change->pub, change->pub.seq, err);
     return rc;

@@ -31,7 +31,8 @@ static int bind_params(cs_sqlite *b, sqlite3_stmt *stmt, const csync_value *para
     size_t wanted = (size_t)sqlite3_bind_parameter_count(stmt);
 
     if (wanted != count)
-        return cs_fail(err, CSYNC_EINVAL, "the statement has %zu parameters, %zu were given", wanted, count);
+        return cs_fail(err, CSYNC_EINVAL, "the statement has %zu parameters, %zu were given",
+                       wanted, count);
     for (size_t i = 0; i < count; i++) {
         static const enum cs_type types[] = {CS_NULL, CS_INT, CS_REAL, CS_TEXT, CS_BLOB};
         const csync_value *p = &params[i];
@@ -86,7 +87,8 @@ static int give_row(cs_sqlite *b, row_out *r, sqlite3_stmt *stmt, csync_row_fn f
     return CSYNC_OK;
 }
 
-static int run_rows(cs_sqlite *b, sqlite3_stmt *stmt, csync_row_fn fn, void *user_data, csync_error *err)
+static int run_rows(cs_sqlite *b, sqlite3_stmt *stmt, csync_row_fn fn, void *user_data,
+                    csync_error *err)
 {
     row_out r = {0, NULL, NULL};
     int rc = row_out_init(b, &r, stmt, err);
@@ -113,15 +115,16 @@ static int prepare_one(cs_sqlite *b, const char *sql, sqlite3_stmt **stmt, csync
         int parsed = sqlite3_prepare_v2(b->db, tail, -1, &second, NULL);
 
         if (parsed != SQLITE_OK || second)
-            rc = cs_fail(err, CSYNC_EINVAL, "only one statement at a time; the second begins with: %.60s",
+            rc = cs_fail(err, CSYNC_EINVAL,
+                         "only one statement at a time; the second begins with: %.60s",
                          tail + strspn(tail, " \t\r\n;"));
         sqlite3_finalize(second);
     }
     return rc;
 }
 
-int sq_execute(cs_backend *base, const char *sql, const csync_value *params, size_t count, csync_row_fn fn,
-               void *user_data, int64_t *changes, csync_error *err)
+int sq_execute(cs_backend *base, const char *sql, const csync_value *params, size_t count,
+               csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);

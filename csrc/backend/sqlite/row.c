@@ -144,7 +144,8 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
         for (size_t i = 0; i < t->count; i++)
             if (b->present[i])
                 sq_bind(b, stmt, (int)i + 1, &b->cells[i]);
-        rc = t->acts_on_update && b->foreign_keys ? run_captured(b, t, stmt, err) : sq_run(b, stmt, err);
+        rc = t->acts_on_update && b->foreign_keys ? run_captured(b, t, stmt, err)
+                                                  : sq_run(b, stmt, err);
     }
     sq_touch(t);
     return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
@@ -157,7 +158,8 @@ int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *e
 
     if (rc == CSYNC_OK) {
         sq_bind_key(b, stmt, t);
-        rc = t->acts_on_delete && b->foreign_keys ? run_captured(b, t, stmt, err) : sq_run(b, stmt, err);
+        rc = t->acts_on_delete && b->foreign_keys ? run_captured(b, t, stmt, err)
+                                                  : sq_run(b, stmt, err);
     }
     sq_touch(t);
     return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);

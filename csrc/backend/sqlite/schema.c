@@ -44,7 +44,8 @@ static const char tables_sql[] =
 static int exists(cs_sqlite *b, int *found, csync_error *err)
 {
     int64_t n = 0;
-    int rc = sq_query_int(b, "SELECT count(*) FROM main.sqlite_master WHERE name='_sync_conflicts'", &n, err);
+    int rc = sq_query_int(b, "SELECT count(*) FROM main.sqlite_master WHERE name='_sync_conflicts'",
+                          &n, err);
 
     *found = n > 0;
     return rc;
@@ -82,7 +83,8 @@ static int create(cs_sqlite *b, const char *origin, csync_error *err)
 static int clear_flag(cs_sqlite *b, csync_error *err)
 {
     int64_t stuck = 0;
-    int rc = sq_query_int(b, "SELECT count(*) FROM main._sync_session WHERE sync_active<>0", &stuck, err);
+    int rc =
+        sq_query_int(b, "SELECT count(*) FROM main._sync_session WHERE sync_active<>0", &stuck, err);
 
     if (rc != CSYNC_OK || !stuck)
         return rc;
@@ -92,15 +94,9 @@ static int clear_flag(cs_sqlite *b, csync_error *err)
 /* Opening a replica again writes nothing, so that it never waits for a writer. */
 static int load(cs_sqlite *b, const char *origin, csync_error *err)
 {
-    int64_t relay = 0;
     int rc = settle_origin(b, origin, err);
 
-    if (rc == CSYNC_OK)
-        rc = clear_flag(b, err);
-    if (rc == CSYNC_OK)
-        rc = sq_state_int(b, "relay", &relay, err);
-    b->base.relay = relay != 0;
-    return rc;
+    return rc == CSYNC_OK ? clear_flag(b, err) : rc;
 }
 
 int sq_init(cs_backend *base, const char *origin, csync_error *err)

@@ -17,27 +17,57 @@ enum { SQ_DELETED = 1, SQ_AGREED = 2 };
 
 /* Statements that do not depend on a user table; their SQL is in statement.c. */
 enum sq_fixed {
-    SQ_BEGIN, SQ_BEGIN_WRITE, SQ_COMMIT, SQ_ROLLBACK, SQ_SCHEMA_VERSION,
-    SQ_STATE_GET, SQ_STATE_PUT, SQ_SUPPRESS, SQ_CLOCK_GET, SQ_CLOCK_PUT,
-    SQ_LOG_TOP, SQ_LOG_APPEND, SQ_LOG_SCAN, SQ_LOG_LOCAL_SCAN, SQ_LOG_ENTRY, SQ_LOG_PENDING,
+    SQ_BEGIN,
+    SQ_BEGIN_WRITE,
+    SQ_COMMIT,
+    SQ_ROLLBACK,
+    SQ_SCHEMA_VERSION,
+    SQ_STATE_GET,
+    SQ_STATE_PUT,
+    SQ_SUPPRESS,
+    SQ_CLOCK_GET,
+    SQ_CLOCK_PUT,
+    SQ_LOG_TOP,
+    SQ_LOG_APPEND,
+    SQ_LOG_SCAN,
+    SQ_LOG_LOCAL_SCAN,
+    SQ_LOG_ENTRY,
+    SQ_LOG_PENDING,
     SQ_LOG_DROP_AFTER,
-    SQ_ORIGIN_ID, SQ_ORIGIN_ADD, SQ_ORIGIN_TEXT, SQ_PEER_GET, SQ_PEER_PUT, SQ_PEER_OTHER,
-    SQ_PARK_ADD, SQ_PARK_DROP, SQ_PARK_GET, SQ_PARK_LIST, SQ_PARK_ANY, SQ_PARK_FIND, SQ_PARK_FORGET, SQ_PARK_OF,
+    SQ_ORIGIN_ID,
+    SQ_ORIGIN_ADD,
+    SQ_ORIGIN_TEXT,
+    SQ_PEER_GET,
+    SQ_PEER_PUT,
+    SQ_PEER_OTHER,
+    SQ_PARK_ADD,
+    SQ_PARK_DROP,
+    SQ_PARK_GET,
+    SQ_PARK_LIST,
+    SQ_PARK_ANY,
+    SQ_PARK_FIND,
+    SQ_PARK_FORGET,
+    SQ_PARK_OF,
     SQ_PARK_COUNT,
-    SQ_CONFLICT_ADD, SQ_CONFLICT_LIST, SQ_FIXED_COUNT
+    SQ_CONFLICT_ADD,
+    SQ_CONFLICT_LIST,
+    SQ_FIXED_COUNT
 };
 
 /* Statements of one tracked table; their SQL is made in table_sql.c. ?1.. are the key columns. */
 enum sq_per_table {
-    SQT_HEAD_GET,    /* key -> version, ts, origin, seq, state, via, parked, base_* */
-    SQT_HEAD_TAKE,   /* key, version, ts, origin, seq, state, via: only if it beats the head */
-    SQT_HEAD_FORCE,  /* the same, whatever the head is */
-    SQT_HEAD_FOLD,   /* the same, and an agreed head becomes the base */
-    SQT_HEAD_AGREE,  /* key, ts, origin, seq: agreed if it is the head, else the base */
-    SQT_HEAD_PARK,   /* key, id of the parked change or 0 */
+    SQT_HEAD_GET, /* key -> version, ts, origin, seq, state, via, parked, base_* */
+    SQT_HEAD_TAKE, /* key, version, ts, origin, seq, state, via: only if it beats the head */
+    SQT_HEAD_FORCE, /* the same, whatever the head is */
+    SQT_HEAD_FOLD, /* the same, and an agreed head becomes the base */
+    SQT_HEAD_AGREE, /* key, ts, origin, seq: agreed if it is the head, else the base */
+    SQT_HEAD_PARK, /* key, id of the parked change or 0 */
     SQT_HEAD_VERSION, /* key, version: gives an unlogged head its log entry */
     SQT_HEAD_UNLOGGED, /* key columns and stamp of the heads without a log entry; ?1 0: only our own */
-    SQT_ROW_GET, SQT_ROW_PUT, SQT_ROW_DELETE, SQT_ROW_SCAN,
+    SQT_ROW_GET,
+    SQT_ROW_PUT,
+    SQT_ROW_DELETE,
+    SQT_ROW_SCAN,
     SQT_ORPHANS, /* the key columns of the rows that refer to a parent that is not there */
     SQT_COUNT
 };
@@ -90,7 +120,8 @@ int sq_table_stmt(cs_sqlite *b, cs_table *t, enum sq_per_table which, sqlite3_st
                   csync_error *err);
 /* The upsert that writes just the columns that b->present marks. */
 int sq_partial_put(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *err);
-int sq_step(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err); /* 1 row, 0 done, negative code; resets when done */
+int sq_step(cs_sqlite *b, sqlite3_stmt *stmt,
+            csync_error *err); /* 1 row, 0 done, negative code; resets when done */
 int sq_run(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err); /* step to the end, reset */
 int sq_exec(cs_sqlite *b, const char *sql, csync_error *err);
 int sq_exec_buf(cs_sqlite *b, cs_buf *sql, csync_error *err); /* runs and frees */
@@ -110,7 +141,8 @@ const char *sq_column_text(cs_sqlite *b, sqlite3_stmt *stmt, int at); /* NULL fo
 int sq_read_key(cs_sqlite *b, const cs_table *t, const char *pk, size_t len, csync_error *err);
 /* Decodes a payload into b->cells and b->present; checks its key against b->key. CSYNC_EINVAL: the key
  * differs or it is no row; CSYNC_ESCHEMA: an unknown column. */
-int sq_read_payload(cs_sqlite *b, const cs_table *t, const char *payload, size_t len, csync_error *err);
+int sq_read_payload(cs_sqlite *b, const cs_table *t, const char *payload, size_t len,
+                    csync_error *err);
 /* Appends the JSON object of the key (columns from `at` on) or of the whole row. */
 void sq_put_key(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_table *t, cs_buf *out);
 void sq_put_row(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_table *t, cs_buf *out);
@@ -179,7 +211,8 @@ int sq_complete_log(cs_backend *b, int all, csync_error *err);
 int sq_log_top(cs_backend *b, int64_t *version, csync_error *err);
 int sq_pending(cs_backend *b, int64_t since, int *found, csync_error *err);
 int sq_log_change(cs_backend *b, int64_t version, csync_batch *batch, csync_error *err);
-int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int64_t seq, csync_error *err);
+int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int64_t seq,
+                  csync_error *err);
 
 /* capture.c - rows that no trigger has logged. */
 int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err); /* that were there before track */
@@ -205,11 +238,11 @@ int sq_merge(cs_backend *b, cs_item *items, size_t count, const cs_merge *how, c
 /* park.c - changes that have won but cannot enter their table. All work on the key in b->key. */
 /* Moves the head's change out of the table: its row and the rows below it go, they are listed in
  * _sync_parked and come back when they can. Leaves b->key undefined. */
-int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *reason, const char *message,
-            csync_error *err);
+int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *reason,
+            const char *message, csync_error *err);
 /* A change to a row that no table tracked here can hold; its reason is static text. */
-int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, int relay, int *status,
-                    csync_error *err);
+int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, int relay,
+                    int *status, csync_error *err);
 /* Forgets the parked change of the head; parked: its id. */
 int sq_park_drop(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err);
 /* Parks the rows that refer to the row, and those that refer to them. `all` 0: only where the foreign key
@@ -231,6 +264,6 @@ int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
 
 /* query.c - scan and the application's own SQL. */
 int sq_scan(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);
-int sq_execute(cs_backend *b, const char *sql, const csync_value *params, size_t count, csync_row_fn fn,
-               void *user_data, int64_t *changes, csync_error *err);
+int sq_execute(cs_backend *b, const char *sql, const csync_value *params, size_t count,
+               csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
 #endif

@@ -120,7 +120,8 @@ static int load_origin(cs_sqlite *b, int64_t id, csync_error *err)
     sqlite3_bind_int64(stmt, 1, id);
     rc = sq_step(b, stmt, err);
     if (rc == 0)
-        return cs_fail(err, CSYNC_EDB, "csync's tables are damaged: origin %lld is missing", (long long)id);
+        return cs_fail(err, CSYNC_EDB, "csync's tables are damaged: origin %lld is missing",
+                       (long long)id);
     if (rc == 1) {
         b->origin_texts[id] = cs_strdup(sq_column_text(b, stmt, 0));
         rc = b->origin_texts[id] ? CSYNC_OK : cs_fail_nomem(err);

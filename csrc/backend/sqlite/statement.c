@@ -45,27 +45,29 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                     "(table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,since) "
                     "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,strftime('%Y-%m-%dT%H:%M:%fZ','now'))",
     [SQ_PARK_DROP] = "DELETE FROM main._sync_parked WHERE id=?1",
-    [SQ_PARK_GET] = "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,"
-                    "since FROM main._sync_parked WHERE id=?1",
-    [SQ_PARK_LIST] = "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,"
-                     "since FROM main._sync_parked ORDER BY timestamp DESC,origin DESC,seq DESC,id DESC",
+    [SQ_PARK_GET] =
+        "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,"
+        "since FROM main._sync_parked WHERE id=?1",
+    [SQ_PARK_LIST] =
+        "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,"
+        "since FROM main._sync_parked ORDER BY timestamp DESC,origin DESC,seq DESC,id DESC",
     [SQ_PARK_ANY] = "SELECT 1 FROM main._sync_parked LIMIT 1",
     [SQ_PARK_FIND] = "SELECT id,timestamp,origin,seq FROM main._sync_parked "
                      "WHERE table_name=?1 AND pk_value=?2",
     [SQ_PARK_FORGET] = "DELETE FROM main._sync_parked WHERE table_name=?1 AND pk_value=?2",
-    [SQ_PARK_OF] = "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,"
-                   "since FROM main._sync_parked WHERE table_name=?1",
+    [SQ_PARK_OF] =
+        "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,"
+        "since FROM main._sync_parked WHERE table_name=?1",
     [SQ_PARK_COUNT] = "SELECT count(*) FROM main._sync_parked",
     [SQ_CONFLICT_ADD] =
         "INSERT INTO main._sync_conflicts(at,table_name,pk_value,strategy,decision,"
         "loser_operation,loser_payload,loser_origin,loser_timestamp,loser_seq,"
         "winner_operation,winner_payload,winner_origin,winner_timestamp,winner_seq) "
         "VALUES(strftime('%Y-%m-%dT%H:%M:%fZ','now'),?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
-    [SQ_CONFLICT_LIST] =
-        "SELECT id,at,table_name,pk_value,strategy,decision,"
-        "loser_operation,loser_payload,loser_origin,loser_timestamp,loser_seq,"
-        "winner_operation,winner_payload,winner_origin,winner_timestamp,winner_seq "
-        "FROM main._sync_conflicts WHERE id>?1 ORDER BY id LIMIT ?2",
+    [SQ_CONFLICT_LIST] = "SELECT id,at,table_name,pk_value,strategy,decision,"
+                         "loser_operation,loser_payload,loser_origin,loser_timestamp,loser_seq,"
+                         "winner_operation,winner_payload,winner_origin,winner_timestamp,winner_seq "
+                         "FROM main._sync_conflicts WHERE id>?1 ORDER BY id LIMIT ?2",
 };
 
 /* What SQLite's primary result codes are to csync. */

@@ -42,8 +42,8 @@ static int may_switch(cs_sqlite *b)
 
     if (!b->owned || !b->only_our_triggers)
         return 0;
-    return sq_query_int(b, "SELECT count(*) FROM temp.sqlite_master WHERE type='trigger'", &temporary,
-                        NULL) == CSYNC_OK &&
+    return sq_query_int(b, "SELECT count(*) FROM temp.sqlite_master WHERE type='trigger'",
+                        &temporary, NULL) == CSYNC_OK &&
            temporary == 0;
 }
 

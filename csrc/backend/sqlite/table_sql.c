@@ -112,8 +112,8 @@ static void head_fold(cs_buf *s, const cs_table *t)
 
     head_upsert(s, t);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        cs_buf_printf(s, ",base_%s=CASE WHEN state&%d THEN %s ELSE base_%s END", names[i], SQ_AGREED,
-                      names[i], names[i]);
+        cs_buf_printf(s, ",base_%s=CASE WHEN state&%d THEN %s ELSE base_%s END", names[i],
+                      SQ_AGREED, names[i], names[i]);
 }
 
 static void head_agree(cs_buf *s, const cs_table *t)
@@ -123,10 +123,13 @@ static void head_agree(cs_buf *s, const cs_table *t)
 
     cs_buf_puts(s, "UPDATE ");
     put_heads_name(s, t);
-    cs_buf_printf(s, " SET state=CASE WHEN ts=?%zu AND origin=?%zu AND seq=?%zu THEN state|%d "
-                     "ELSE state&~%d END", n + 1, n + 2, n + 3, SQ_AGREED, SQ_AGREED);
+    cs_buf_printf(s,
+                  " SET state=CASE WHEN ts=?%zu AND origin=?%zu AND seq=?%zu THEN state|%d "
+                  "ELSE state&~%d END",
+                  n + 1, n + 2, n + 3, SQ_AGREED, SQ_AGREED);
     for (size_t i = 0; i < 3; i++)
-        cs_buf_printf(s, ",base_%s=CASE WHEN ts=?%zu AND origin=?%zu AND seq=?%zu THEN 0 ELSE ?%zu END",
+        cs_buf_printf(s,
+                      ",base_%s=CASE WHEN ts=?%zu AND origin=?%zu AND seq=?%zu THEN 0 ELSE ?%zu END",
                       names[i], n + 1, n + 2, n + 3, n + 1 + i);
     cs_buf_puts(s, ",base_version=0");
     put_head_where(s, t);

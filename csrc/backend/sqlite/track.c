@@ -19,13 +19,17 @@ static int schema_version(cs_sqlite *b, int64_t *out, csync_error *err)
     return rc;
 }
 
+/* Asked in every transaction, so what other processes may have switched on is read here too. */
 int sq_schema_changed(cs_backend *base, int *changed, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
-    int64_t now = 0;
+    int64_t now = 0, relay = 0;
     int rc = schema_version(b, &now, err);
 
     *changed = now != b->schema_version;
+    if (rc == CSYNC_OK)
+        rc = sq_state_int(b, "relay", &relay, err);
+    base->relay = relay != 0;
     return rc;
 }
 
@@ -74,9 +78,10 @@ static int store_table(cs_sqlite *b, cs_table *t, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_prepare(b, "INSERT INTO main._sync_tables(name,capture,fingerprint) VALUES(?1,?2,?3) "
-                           "ON CONFLICT(name) DO UPDATE SET capture=excluded.capture,"
-                           "fingerprint=excluded.fingerprint RETURNING id",
+    int rc = sq_prepare(b,
+                        "INSERT INTO main._sync_tables(name,capture,fingerprint) VALUES(?1,?2,?3) "
+                        "ON CONFLICT(name) DO UPDATE SET capture=excluded.capture,"
+                        "fingerprint=excluded.fingerprint RETURNING id",
                         &stmt, err);
 
     if (rc != CSYNC_OK)
@@ -197,16 +202,17 @@ int sq_untrack(cs_backend *base, const char *table, csync_error *err)
 static int check_other_triggers(cs_sqlite *b, csync_error *err)
 {
     int64_t others = 0;
-    int rc = sq_query_int(b, "SELECT count(*) FROM main.sqlite_master m WHERE type='trigger' AND NOT "
-                             "EXISTS(SELECT 1 FROM main._sync_tables t WHERE t.name=m.tbl_name AND m.name "
-                             "IN (t.name||'_sync_insert',t.name||'_sync_update',t.name||'_sync_delete',"
-                             "t.name||'_sync_rekey'))",
-                          &others, err);
+    int rc =
+        sq_query_int(b,
+                     "SELECT count(*) FROM main.sqlite_master m WHERE type='trigger' AND NOT "
+                     "EXISTS(SELECT 1 FROM main._sync_tables t WHERE t.name=m.tbl_name AND m.name "
+                     "IN (t.name||'_sync_insert',t.name||'_sync_update',t.name||'_sync_delete',"
+                     "t.name||'_sync_rekey'))",
+                     &others, err);
 
     b->only_our_triggers = others == 0;
     return rc;
 }
-
 
 static int append_table(cs_sqlite *b, cs_table *t, size_t *cap, csync_error *err)
 {
@@ -225,7 +231,8 @@ static int load_one(cs_sqlite *b, sqlite3_stmt *stmt, size_t *cap, csync_error *
     int rc = sq_describe(b, name, sqlite3_column_int(stmt, 2), &t, err);
 
     if (rc == CSYNC_ENOTFOUND) {
-        cs_log(CSYNC_LOG_WARNING, "tracked table \"%s\" is gone; its changes are kept until it is back", name);
+        cs_log(CSYNC_LOG_WARNING,
+               "tracked table \"%s\" is gone; its changes are kept until it is back", name);
         return CSYNC_OK;
     }
     if (rc != CSYNC_OK)
@@ -285,8 +292,9 @@ static int count_triggers(cs_sqlite *b, const cs_table *t, int64_t *out, csync_e
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_prepare(b, "SELECT count(*) FROM main.sqlite_master WHERE type='trigger' AND tbl_name=?1 "
-                           "AND name IN (?1||'_sync_insert',?1||'_sync_update',?1||'_sync_delete')",
+    int rc = sq_prepare(b,
+                        "SELECT count(*) FROM main.sqlite_master WHERE type='trigger' AND tbl_name=?1 "
+                        "AND name IN (?1||'_sync_insert',?1||'_sync_update',?1||'_sync_delete')",
                         &stmt, err);
 
     *out = 0;
@@ -322,8 +330,9 @@ static int repair(cs_sqlite *b, cs_table *t, csync_error *err)
     if (rc == CSYNC_OK)
         rc = check_heads_key(b, t, err);
     if (rc == CSYNC_OK)
-        rc = exec_text(b, "UPDATE main._sync_log SET payload=NULL WHERE table_name=?1 AND origin IS NULL",
-                       t->name, err);
+        rc = exec_text(
+            b, "UPDATE main._sync_log SET payload=NULL WHERE table_name=?1 AND origin IS NULL",
+            t->name, err);
     if (rc == CSYNC_OK)
         rc = create_triggers(b, t, err);
     if (rc == CSYNC_OK)

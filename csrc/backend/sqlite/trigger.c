@@ -10,7 +10,7 @@
 
 #define MAX_REAL "1.7976931348623157e308"
 #define PRINTF_COLUMNS 100 /* a function takes at most 127 arguments */
-#define CHUNK 50           /* columns between parentheses: an expression may be 1000 deep */
+#define CHUNK 50 /* columns between parentheses: an expression may be 1000 deep */
 
 enum trigger { ON_INSERT, ON_UPDATE, ON_REKEY, ON_DELETE, TRIGGERS };
 static const char *const suffixes[TRIGGERS] = {"insert", "update", "rekey", "delete"};
@@ -55,28 +55,32 @@ static void put_expression(cs_buf *s, const char *text, const char *prefix, cons
 /* ||'' takes a JSON subtype away, with which the text would become nested JSON. */
 #define AS_TEXT "json_quote(@||'')"
 #define AS_BLOB "'{\"$b\":\"'||hex(@)||'\"}'"
-#define AS_REAL                                                                                          \
-    "CASE WHEN @ BETWEEN -" MAX_REAL " AND " MAX_REAL " THEN printf('%!.18g',@) WHEN @>0 THEN '9e999' "    \
+#define AS_REAL                                                                                    \
+    "CASE WHEN @ BETWEEN -" MAX_REAL " AND " MAX_REAL                                              \
+    " THEN printf('%!.18g',@) WHEN @>0 THEN '9e999' "                                              \
     "ELSE '-9e999' END"
 
 /* By affinity (sqlite.org/datatype3.html): what the column holds most often is tried first. Any column may
  * hold a BLOB; only a column without affinity keeps the sign of -0.0. Text sorts above every number and
  * below every BLOB. */
 static const char *const value_sql[] = {
-    [CS_AFF_BLOB] = "CASE typeof(@) WHEN 'text' THEN " AS_TEXT " WHEN 'integer' THEN @ WHEN 'null' THEN "
-                    "'null' WHEN 'blob' THEN " AS_BLOB " ELSE CASE WHEN @=0 THEN NULL ELSE " AS_REAL
-                    " END END",
+    [CS_AFF_BLOB] =
+        "CASE typeof(@) WHEN 'text' THEN " AS_TEXT " WHEN 'integer' THEN @ WHEN 'null' THEN "
+        "'null' WHEN 'blob' THEN " AS_BLOB " ELSE CASE WHEN @=0 THEN NULL ELSE " AS_REAL " END END",
     [CS_AFF_TEXT] = "CASE WHEN @>=x'' THEN " AS_BLOB " ELSE " AS_TEXT " END",
-    [CS_AFF_NUMERIC] = "CASE typeof(@) WHEN 'integer' THEN @ WHEN 'null' THEN 'null' WHEN 'text' THEN " AS_TEXT
-                       " WHEN 'real' THEN " AS_REAL " ELSE " AS_BLOB " END",
-    [CS_AFF_INTEGER] = "CASE typeof(@) WHEN 'integer' THEN @ WHEN 'null' THEN 'null' WHEN 'text' THEN " AS_TEXT
-                       " WHEN 'real' THEN " AS_REAL " ELSE " AS_BLOB " END",
-    [CS_AFF_REAL] = "CASE WHEN @ IS NULL THEN 'null' WHEN @>=x'' THEN " AS_BLOB " WHEN @>='' THEN " AS_TEXT
-                    " ELSE " AS_REAL " END",
+    [CS_AFF_NUMERIC] =
+        "CASE typeof(@) WHEN 'integer' THEN @ WHEN 'null' THEN 'null' WHEN 'text' THEN " AS_TEXT
+        " WHEN 'real' THEN " AS_REAL " ELSE " AS_BLOB " END",
+    [CS_AFF_INTEGER] =
+        "CASE typeof(@) WHEN 'integer' THEN @ WHEN 'null' THEN 'null' WHEN 'text' THEN " AS_TEXT
+        " WHEN 'real' THEN " AS_REAL " ELSE " AS_BLOB " END",
+    [CS_AFF_REAL] = "CASE WHEN @ IS NULL THEN 'null' WHEN @>=x'' THEN " AS_BLOB
+                    " WHEN @>='' THEN " AS_TEXT " ELSE " AS_REAL " END",
 };
 /* -0.0 equals 0.0 as a key, so a key may lose the sign. */
-static const char any_key_sql[] = "CASE typeof(@) WHEN 'text' THEN " AS_TEXT " WHEN 'integer' THEN @ WHEN "
-                                  "'null' THEN 'null' WHEN 'blob' THEN " AS_BLOB " ELSE " AS_REAL " END";
+static const char any_key_sql[] =
+    "CASE typeof(@) WHEN 'text' THEN " AS_TEXT " WHEN 'integer' THEN @ WHEN "
+    "'null' THEN 'null' WHEN 'blob' THEN " AS_BLOB " ELSE " AS_REAL " END";
 
 static int is_rowid(const cs_table *t, const cs_column *c)
 {
@@ -90,7 +94,8 @@ static void put_value(cs_buf *s, const cs_table *t, const cs_column *c, const ch
         return;
     }
     cs_buf_putc(s, '(');
-    put_expression(s, key && c->affinity == CS_AFF_BLOB ? any_key_sql : value_sql[c->affinity], prefix, c);
+    put_expression(s, key && c->affinity == CS_AFF_BLOB ? any_key_sql : value_sql[c->affinity],
+                   prefix, c);
     cs_buf_putc(s, ')');
 }
 
@@ -324,8 +329,9 @@ static int trigger_intact(cs_sqlite *b, const cs_table *t, enum trigger which, i
     if (rc == CSYNC_OK)
         rc = cs_buf_check(&name, err);
     if (rc == CSYNC_OK)
-        rc = sq_prepare(b, "SELECT 1 FROM main.sqlite_master WHERE type='trigger' AND name=?1 AND "
-                           "tbl_name=?2 AND sql=?3",
+        rc = sq_prepare(b,
+                        "SELECT 1 FROM main.sqlite_master WHERE type='trigger' AND name=?1 AND "
+                        "tbl_name=?2 AND sql=?3",
                         &stmt, err);
     if (rc == CSYNC_OK) {
         sq_bind_text(b, stmt, 1, name.data);
