@@ -217,6 +217,7 @@ typedef struct csync_batch_info {
     char hash[CSYNC_HASH_SIZE]; /* SHA-256 of the changes; "": not given */
 } csync_batch_info;
 
+/* An empty batch. */
 CSYNC_API int csync_batch_new(csync_batch **out, csync_error *err);
 /* Copies `change` to the end. timestamp may be any RFC 3339 text and is stored in UTC with three
  * digits. CSYNC_EINVAL: a field is missing or malformed; an insert or update without payload. */
