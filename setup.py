@@ -79,7 +79,7 @@ extension = Extension(
         ("Py_LIMITED_API", "0x030B0000"),
     ],
     py_limited_api=True,
-    libraries=["crypto", "cjson", "m"],
+    libraries=["crypto", "m"],
     extra_compile_args=[
         "-std=c11",
         "-fvisibility=hidden",
@@ -87,12 +87,10 @@ extension = Extension(
         "-Wextra",
         "-Werror=implicit-function-declaration",
         *pkg_config("--cflags", "libcrypto"),
-        *pkg_config("--cflags", "libcjson"),
     ],
     extra_link_args=[
         "-Wl,--version-script=bindings/python/csync.map",
         *pkg_config("--libs-only-L", "libcrypto"),
-        *pkg_config("--libs-only-L", "libcjson"),
     ],
 )
 

@@ -30,6 +30,14 @@ static void free_foreign_key(cs_foreign_key *fk)
     cs_free(fk->parent);
 }
 
+static void free_unique(cs_unique *u)
+{
+    for (size_t i = 0; i < u->count; i++)
+        cs_free(u->collations[i]);
+    cs_free(u->collations);
+    cs_free(u->columns);
+}
+
 void cs_table_destroy(cs_table *table)
 {
     if (!table)
@@ -43,6 +51,9 @@ void cs_table_destroy(cs_table *table)
         free_foreign_key(&table->fks[i]);
     cs_free(table->columns);
     cs_free(table->key);
+    for (size_t i = 0; i < table->unique_count; i++)
+        free_unique(&table->uniques[i]);
+    cs_free(table->uniques);
     cs_free(table->fks);
     cs_free(table->fingerprint);
     cs_free(table->name);

@@ -29,6 +29,13 @@ typedef struct cs_foreign_key {
     enum cs_fk_action on_delete, on_update;
 } cs_foreign_key;
 
+/* The columns of a UNIQUE index that is neither partial nor on expressions, as indexes into columns. */
+typedef struct cs_unique {
+    size_t *columns;
+    char **collations;
+    size_t count;
+} cs_unique;
+
 typedef struct cs_table {
     char *name;
     int64_t id; /* names the heads table */
@@ -39,6 +46,8 @@ typedef struct cs_table {
     size_t key_count;
     cs_foreign_key *fks;
     size_t fk_count;
+    cs_unique *uniques; /* besides the primary key */
+    size_t unique_count;
     int rowid_key; /* the key is SQLite's rowid */
     int strict;
     int rank; /* parents before children */

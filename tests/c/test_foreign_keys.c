@@ -216,6 +216,37 @@ static void a_unique_value_freed_in_the_same_batch_is_taken(void **state)
     csync_close(b);
 }
 
+/* Both replicas made a row with the same unique value: the later one is visible everywhere. */
+static void of_rows_that_collide_the_later_is_visible_on_both_sides(void **state)
+{
+    csync *a = replica_new(tree), *b = replica_new(tree), *c = replica_new(tree);
+
+    (void)state;
+    run(a, "INSERT INTO site VALUES(1,'same')");
+    run(a, "INSERT INTO a_visit VALUES(1,1,'of the loser')");
+    run(b, "UPDATE _sync_session SET clock='2090-01-01T00:00:00.000Z'");
+    run(b, "INSERT INTO site VALUES(2,'same')");
+    sync_all(a, b);
+    sync_all(c, b);
+    assert_equal(a, b);
+    assert_equal(b, c);
+    assert_int_equal(number(a, "SELECT id FROM site"), 2);
+    assert_int_equal(number(b, "SELECT count(*) FROM _sync_parked"), 2);
+    run(a, "UPDATE site SET name='other' WHERE id=2");
+    for (int i = 0; i < 2; i++) {
+        sync_all(a, b);
+        sync_all(c, b);
+    }
+    assert_equal(a, b);
+    assert_equal(b, c);
+    assert_int_equal(number(c, "SELECT count(*) FROM site"), 2);
+    assert_int_equal(number(b, "SELECT count(*) FROM a_visit"), 1);
+    assert_int_equal(number(a, "SELECT count(*) FROM _sync_parked"), 0);
+    csync_close(a);
+    csync_close(b);
+    csync_close(c);
+}
+
 static void what_a_check_refuses_is_parked_with_its_reason(void **state)
 {
     csync *c = replica_new(tree), *d;
@@ -270,6 +301,7 @@ int main(void)
         cmocka_unit_test(what_a_cascade_deletes_is_logged_as_this_replicas_own),
         cmocka_unit_test(a_key_change_with_cascading_children_arrives_whole),
         cmocka_unit_test(a_unique_value_freed_in_the_same_batch_is_taken),
+        cmocka_unit_test(of_rows_that_collide_the_later_is_visible_on_both_sides),
         cmocka_unit_test(what_a_check_refuses_is_parked_with_its_reason),
     };
 

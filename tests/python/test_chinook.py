@@ -160,7 +160,7 @@ def test_random_edits_on_both_sides_meet_and_reach_a_third(copies, seed):
     result = first.sync(second)
     assert result.pulled > 1000 and result.pushed > 1000 and result.conflicts > 0 and result.rejected == 0
     assert_equal_and_sound(first, second)
-    third.sync(second)
+    third.sync(second, batch_size=10_000)
     assert_equal_and_sound(first, second, third)
     Editor(third.path, seed + 100).edit(500)
     third.sync(second)

@@ -184,6 +184,68 @@ static int read_key_index(cs_sqlite *b, cs_table *t, csync_error *err)
     return rc;
 }
 
+/* ---- UNIQUE indexes ---- */
+
+static int add_unique(cs_table *t, size_t *cap, csync_error *err)
+{
+    if (cs_grow(&t->uniques, cap, t->unique_count + 1, sizeof *t->uniques) != CSYNC_OK)
+        return cs_fail_nomem(err);
+    memset(&t->uniques[t->unique_count++], 0, sizeof *t->uniques);
+    return CSYNC_OK;
+}
+
+static int add_unique_column(cs_unique *u, size_t column, const char *collation, csync_error *err)
+{
+    size_t *columns = cs_realloc(u->columns, (u->count + 1) * sizeof *columns);
+    char **collations;
+
+    if (!columns)
+        return cs_fail_nomem(err);
+    u->columns = columns;
+    collations = cs_realloc(u->collations, (u->count + 1) * sizeof *collations);
+    if (!collations)
+        return cs_fail_nomem(err);
+    u->collations = collations;
+    u->columns[u->count] = column;
+    u->collations[u->count] = cs_strdup(collation);
+    if (!u->collations[u->count])
+        return cs_fail_nomem(err);
+    u->count++;
+    return CSYNC_OK;
+}
+
+/* An index on an expression or a generated column has a column that we do not know: it is left out. */
+static const char unique_sql[] =
+    "SELECT x.seqno, x.name, x.coll FROM pragma_index_list(?1,'main') l, "
+    "pragma_index_xinfo(l.name,'main') x WHERE l.\"unique\" AND NOT l.partial AND l.origin<>'pk' AND x.key "
+    "AND NOT EXISTS(SELECT 1 FROM pragma_index_xinfo(l.name,'main') e WHERE e.key AND e.name NOT IN "
+    "(SELECT name FROM pragma_table_xinfo(?1,'main') WHERE hidden=0)) AND NOT EXISTS(SELECT 1 FROM "
+    "pragma_index_xinfo(l.name,'main') e WHERE e.key AND e.name IS NULL) ORDER BY l.seq, x.seqno";
+
+static int read_uniques(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    size_t cap = 0;
+    int rc = catalogue(b, unique_sql, t->name, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1) {
+        const char *name = sq_column_text(b, stmt, 1);
+        const cs_column *c = cs_table_column(t, name, strlen(name));
+
+        rc = sqlite3_column_int(stmt, 0) == 0 ? add_unique(t, &cap, err) : CSYNC_OK;
+        if (rc == CSYNC_OK && c)
+            rc = add_unique_column(&t->uniques[t->unique_count - 1], (size_t)(c - t->columns),
+                                   sq_column_text(b, stmt, 2), err);
+        if (rc != CSYNC_OK)
+            break;
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
 /* ---- foreign keys ---- */
 
 static enum cs_fk_action action_of(const char *text)
@@ -295,6 +357,8 @@ int sq_describe(cs_sqlite *b, const char *table, int capture, cs_table **out, cs
         rc = order_key(t, err);
     if (rc == CSYNC_OK)
         rc = read_key_index(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = read_uniques(b, t, err);
     if (rc == CSYNC_OK)
         rc = read_foreign_keys(b, t, err);
     if (rc == CSYNC_OK)

@@ -19,6 +19,7 @@ typedef struct merge {
     size_t count;
     size_t *waiting; /* won, but refused so far */
     size_t n_waiting;
+    int parked; /* there are parked changes, from before or since */
     int suspect; /* a row was written, but a deferred foreign key is not satisfied */
     size_t done;
 } merge;
@@ -142,9 +143,10 @@ static int write_item(merge *m, size_t index, int decoded, csync_error *err)
     cs_item *item = &m->items[index];
     csync_error why = CSYNC_ERROR_INIT;
     const char *reason = NULL;
-    int rc = decoded ? sq_put_cells(b, item->table, &reason, &why)
-                     : sq_write_row(b, item->table, &item->change->pub, &reason, &why);
+    int rc = decoded ? sq_put_cells(b, item->table, &reason, &why) : CSYNC_OK;
 
+    if (rc == CSYNC_OK && (!decoded || (reason && strcmp(reason, "unique") == 0)))
+        rc = sq_enter_row(b, item->table, &item->change->pub, &m->parked, &reason, &why);
     if (rc != CSYNC_OK) {
         if (err)
             *err = why;
@@ -192,7 +194,7 @@ static int decode(merge *m, cs_item *item, const char **reason, csync_error *why
     return rc;
 }
 
-static int merge_item(merge *m, size_t index, int any_parked, csync_error *err)
+static int merge_item(merge *m, size_t index, csync_error *err)
 {
     cs_item *item = &m->items[index];
     csync_error why = CSYNC_ERROR_INIT;
@@ -214,7 +216,7 @@ static int merge_item(merge *m, size_t index, int any_parked, csync_error *err)
         rc = settle_loser(m, item, &won, err);
     if (rc != CSYNC_OK || !won)
         return rc;
-    if (any_parked)
+    if (m->parked)
         rc = drop_parked(m, item, err);
     if (rc == CSYNC_OK)
         rc = log_winner(m, item, err);
@@ -276,10 +278,10 @@ static int make_order(merge *m, size_t count, size_t *upserts, csync_error *err)
     return CSYNC_OK;
 }
 
-static int merge_range(merge *m, size_t from, size_t to, int any_parked, csync_error *err)
+static int merge_range(merge *m, size_t from, size_t to, csync_error *err)
 {
     for (size_t i = from; i < to; i++) {
-        int rc = merge_item(m, m->order[i], any_parked, err);
+        int rc = merge_item(m, m->order[i], err);
 
         if (rc == CSYNC_OK)
             rc = tick(m, err);
@@ -423,13 +425,12 @@ static int park_unknown(merge *m, size_t count, csync_error *err)
 static int run(merge *m, size_t count, csync_error *err)
 {
     size_t upserts = 0;
-    int parked = 0;
     int rc = make_order(m, count, &upserts, err);
 
     if (rc == CSYNC_OK)
-        rc = sq_any_parked(m->b, &parked, err);
+        rc = sq_any_parked(m->b, &m->parked, err);
     if (rc == CSYNC_OK)
-        rc = merge_range(m, 0, upserts, parked, err);
+        rc = merge_range(m, 0, upserts, err);
     if (rc == CSYNC_OK)
         rc = retry(m, err);
     if (rc == CSYNC_OK)
@@ -437,16 +438,18 @@ static int run(merge *m, size_t count, csync_error *err)
     if (rc == CSYNC_OK)
         rc = park_waiting(m, err);
     if (rc == CSYNC_OK)
-        rc = merge_range(m, upserts, m->count, parked, err);
+        rc = sq_any_parked(m->b, &m->parked, err);
+    if (rc == CSYNC_OK)
+        rc = merge_range(m, upserts, m->count, err);
     if (rc == CSYNC_OK)
         rc = park_deletes(m, upserts, err);
     if (rc == CSYNC_OK)
         rc = park_unknown(m, count, err);
     if (rc == CSYNC_OK)
-        rc = sq_any_parked(m->b, &parked, err);
-    if (rc == CSYNC_OK && parked)
+        rc = sq_any_parked(m->b, &m->parked, err);
+    if (rc == CSYNC_OK && m->parked)
         rc = sq_unpark(m->b, err);
-    return rc == CSYNC_OK && parked ? final_status(m, err) : rc;
+    return rc == CSYNC_OK && m->parked ? final_status(m, err) : rc;
 }
 
 int sq_merge_begin(cs_sqlite *b, csync_error *err)

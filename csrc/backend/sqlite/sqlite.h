@@ -245,12 +245,39 @@ int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, i
                     int *status, csync_error *err);
 /* Forgets the parked change of the head; parked: its id. */
 int sq_park_drop(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err);
-/* Parks the rows that refer to the row, and those that refer to them. `all` 0: only where the foreign key
- * forbids that the row goes. Leaves b->key undefined. */
-int sq_park_children(cs_sqlite *b, cs_table *t, int all, csync_error *err);
-int sq_park_orphans(cs_sqlite *b, csync_error *err); /* every row that refers to nothing */
 int sq_parked(cs_backend *b, cs_parked_visit visit, void *ctx, csync_error *err);
 void sq_read_parked(cs_sqlite *b, sqlite3_stmt *stmt, csync_change *out);
+
+/* Adds an entry to _sync_parked and gives its id; the head does not know of it yet. */
+int sq_park_add(cs_sqlite *b, const csync_change *c, const char *reason, const char *message,
+                int64_t *id, csync_error *err);
+
+/* victims.c - rows that leave their table because another row does. All leave b->key undefined. */
+typedef struct sq_victim {
+    cs_table *table;
+    char *pk;
+} sq_victim;
+typedef struct sq_victims {
+    sq_victim *list; /* parents before the rows that refer to them */
+    size_t count, cap;
+} sq_victims;
+/* Adds the rows that a query gives the key columns of. */
+int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims *out,
+                       csync_error *err);
+/* Parks the listed rows, and those that refer to them. */
+int sq_victims_park(cs_sqlite *b, sq_victims *v, const char *reason, const char *message,
+                    csync_error *err);
+void sq_victims_free(sq_victims *v);
+/* Parks the rows that refer to the row in b->key, and those that refer to them. `all` 0: only where the
+ * foreign key forbids that the row goes. */
+int sq_park_children(cs_sqlite *b, cs_table *t, int all, csync_error *err);
+int sq_park_orphans(cs_sqlite *b, csync_error *err); /* every row that refers to nothing */
+
+/* collide.c - rows that exclude each other: the higher stamp is the visible one, on every replica alike. */
+/* Writes the row of `change` (key in b->key); a row that it collides with on a UNIQUE index is parked if
+ * its stamp is lower. Else as sq_write_row. *parked is set when a row was parked. */
+int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, int *parked,
+                 const char **reason, csync_error *err);
 
 /* unpark.c - trying parked changes again, until none enters any more. */
 int sq_unpark(cs_sqlite *b, csync_error *err);

@@ -91,6 +91,7 @@ static int try_entry(cs_sqlite *b, int64_t id, const csync_change *change, int *
     const char *reason = NULL;
     cs_head head;
     int64_t parked = 0;
+    int evicted = 0;
     int rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
 
     *entered = *keys = 0;
@@ -98,14 +99,17 @@ static int try_entry(cs_sqlite *b, int64_t id, const csync_change *change, int *
         rc = sq_head_get(b, t, &head, NULL, &parked, err);
     if (rc != CSYNC_OK || parked != id)
         return rc;
-    rc = sq_write_row(b, t, change, &reason, &why);
+    rc = sq_enter_row(b, t, change, &evicted, &reason, &why);
     if (rc != CSYNC_OK) {
         *err = why;
         return rc;
     }
     *keys = reason && strcmp(reason, "foreign key") == 0 && t->in_cycle;
     *entered = !reason;
-    return reason ? CSYNC_OK : sq_park_drop(b, t, id, err);
+    if (reason)
+        return CSYNC_OK;
+    rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
+    return rc == CSYNC_OK ? sq_park_drop(b, t, id, err) : rc;
 }
 
 static int try_all(cs_sqlite *b, waiting *w, int *entered, int *cycle, csync_error *err)
