@@ -194,16 +194,17 @@ static int trigger_sql(csync *c, void *ctx, csync_error *err)
 int csync_trigger_sql(csync *replica, const char *table, int capture, char **sql, csync_error *err)
 {
     trigger_args args = {table, capture, {0}};
-    int rc = cs_replica_enter(replica, err);
+    int rc;
 
+    if (sql)
+        *sql = NULL;
+    rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
     if (!table || !sql)
         rc = cs_fail(err, CSYNC_EMISUSE, "table or sql is NULL");
-    if (rc == CSYNC_OK) {
-        *sql = NULL;
+    if (rc == CSYNC_OK)
         rc = check_capture(capture, err);
-    }
     if (rc == CSYNC_OK)
         rc = cs_replica_read(replica, trigger_sql, &args, err);
     name_table(rc, table, err);
@@ -219,8 +220,11 @@ int csync_trigger_sql(csync *replica, const char *table, int capture, char **sql
 
 int csync_tables(csync *replica, char **json, csync_error *err)
 {
-    int rc = cs_replica_enter(replica, err);
+    int rc;
 
+    if (json)
+        *json = NULL;
+    rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
     rc = json ? cs_report_tables(replica, json, err) : cs_fail(err, CSYNC_EMISUSE, "json is NULL");
@@ -229,8 +233,11 @@ int csync_tables(csync *replica, char **json, csync_error *err)
 
 int csync_parked(csync *replica, char **json, csync_error *err)
 {
-    int rc = cs_replica_enter(replica, err);
+    int rc;
 
+    if (json)
+        *json = NULL;
+    rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
     rc = json ? cs_report_parked(replica, json, err) : cs_fail(err, CSYNC_EMISUSE, "json is NULL");
@@ -239,8 +246,11 @@ int csync_parked(csync *replica, char **json, csync_error *err)
 
 int csync_conflicts(csync *replica, int64_t since_id, int limit, char **json, csync_error *err)
 {
-    int rc = cs_replica_enter(replica, err);
+    int rc;
 
+    if (json)
+        *json = NULL;
+    rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
     if (!json)
@@ -254,7 +264,11 @@ int csync_conflicts(csync *replica, int64_t since_id, int limit, char **json, cs
 
 int csync_hash(csync *replica, char hex[CSYNC_HASH_SIZE], csync_error *err)
 {
-    int rc = cs_replica_enter(replica, err);
+    int rc;
+
+    if (hex)
+        hex[0] = 0;
+    rc = cs_replica_enter(replica, err);
 
     if (rc != CSYNC_OK)
         return rc;
@@ -278,16 +292,17 @@ static int check_fetch(const csync_fetch *fetch, csync_error *err)
 int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out, csync_error *err)
 {
     csync_fetch f;
-    int rc = cs_replica_enter(replica, err);
+    int rc;
 
+    if (out)
+        *out = NULL;
+    rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
     if (!out)
         rc = cs_fail(err, CSYNC_EMISUSE, "out is NULL");
-    if (rc == CSYNC_OK) {
-        *out = NULL;
+    if (rc == CSYNC_OK)
         rc = CS_OPTIONS_IN(&f, fetch, err);
-    }
     if (rc == CSYNC_OK)
         rc = check_fetch(&f, err);
     if (rc == CSYNC_OK)
@@ -301,8 +316,10 @@ static int apply_checked(csync *replica, const csync_batch *batch, const csync_s
 {
     cs_apply a = {.batch = batch, .options = options, .outcome = outcome, .result = result};
 
-    if (options->strategy == CSYNC_CUSTOM && !options->on_conflict)
-        return cs_fail(err, CSYNC_EINVAL, "the custom strategy needs on_conflict");
+    int rc = cs_sync_options_check(options, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
     if (batch->origin && batch->has_info) {
         if (strcmp(batch->origin, replica->backend->origin) == 0)
             return cs_fail(err, CSYNC_EINVAL, "the batch comes from this very replica");
@@ -317,12 +334,13 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
     csync_sync_options o;
     csync_result r = {.struct_size = sizeof r};
     csync_outcome *made = NULL;
-    int rc = cs_replica_enter(replica, err);
+    int rc;
 
-    if (rc != CSYNC_OK)
-        return rc;
     if (outcome)
         *outcome = NULL;
+    rc = cs_replica_enter(replica, err);
+    if (rc != CSYNC_OK)
+        return rc;
     rc = batch ? CS_OPTIONS_IN(&o, options, err) : cs_fail(err, CSYNC_EMISUSE, "batch is NULL");
     if (rc == CSYNC_OK && result)
         rc = CS_STRUCT_CHECK(result, err);
@@ -342,8 +360,8 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
 int csync_resolve(const csync_change *local, const csync_change *remote, int strategy,
                   int *decision, csync_error *err)
 {
-    int order = 0;
-    int rc = CSYNC_OK;
+    int order = 0, same = 0;
+    int rc;
 
     cs_error_clear(err);
     MISUSE_IF_NULL(decision, err);
@@ -353,9 +371,11 @@ int csync_resolve(const csync_change *local, const csync_change *remote, int str
     if (strategy < CSYNC_LAST_WRITE_WINS || strategy >= CSYNC_CUSTOM)
         return cs_fail(err, CSYNC_EINVAL, "strategy %d cannot be resolved without a callback",
                        strategy);
-    if (strcmp(local->table, remote->table) != 0 || strcmp(local->pk, remote->pk) != 0)
-        return cs_fail(err, CSYNC_EINVAL, "the changes concern different rows");
-    rc = cs_change_compare(local, remote, &order, err);
+    rc = cs_change_same_row(local, remote, &same, err);
+    if (rc == CSYNC_OK && !same)
+        rc = cs_fail(err, CSYNC_EINVAL, "the changes concern different rows");
+    if (rc == CSYNC_OK)
+        rc = cs_change_compare(local, remote, &order, err);
     if (strategy == CSYNC_SERVER_WINS)
         order = -1;
     else if (strategy == CSYNC_CLIENT_WINS)

@@ -12,15 +12,15 @@ int csync_session_new(csync_session **out, csync *replica, const char *peer,
                       const csync_sync_options *options, csync_error *err)
 {
     csync_sync_options o;
-    int rc = cs_replica_enter(replica, err);
+    int rc;
 
+    if (out)
+        *out = NULL;
+    rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
-    rc = out && peer ? CSYNC_OK : cs_fail(err, CSYNC_EMISUSE, "out or peer is NULL");
-    if (rc == CSYNC_OK) {
-        *out = NULL;
-        rc = CS_OPTIONS_IN(&o, options, err);
-    }
+    rc = out && peer ? CS_OPTIONS_IN(&o, options, err)
+                     : cs_fail(err, CSYNC_EMISUSE, "out or peer is NULL");
     if (rc == CSYNC_OK)
         rc = cs_session_create(out, replica, peer, &o, err);
     return cs_replica_leave(replica, rc, err);

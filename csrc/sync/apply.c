@@ -20,6 +20,25 @@ typedef struct work {
     csync_result result;
 } work;
 
+int cs_sync_options_check(const csync_sync_options *o, csync_error *err)
+{
+    if (o->direction < CSYNC_BOTH || o->direction > CSYNC_PUSH)
+        return cs_fail(err, CSYNC_EINVAL, "%d is no direction", o->direction);
+    if (o->batch_size < 0 || o->batch_size > 10000)
+        return cs_fail(err, CSYNC_EINVAL, "batch_size is %d; it must be 1 to 10000", o->batch_size);
+    if (o->max_retry_passes < -1 || o->max_retry_passes > 1000)
+        return cs_fail(err, CSYNC_EINVAL,
+                       "max_retry_passes is %d; it must be 1 to 1000, or -1 for none",
+                       o->max_retry_passes);
+    if (o->batch_bytes < 0)
+        return cs_fail(err, CSYNC_EINVAL, "batch_bytes is negative");
+    if (o->strategy < CSYNC_LAST_WRITE_WINS || o->strategy > CSYNC_CUSTOM)
+        return cs_fail(err, CSYNC_EINVAL, "%d is no strategy", o->strategy);
+    if (o->strategy == CSYNC_CUSTOM && !o->on_conflict)
+        return cs_fail(err, CSYNC_EINVAL, "the custom strategy needs on_conflict");
+    return CSYNC_OK;
+}
+
 int cs_batch_size(const csync_sync_options *options)
 {
     return options->batch_size > 0 ? options->batch_size : 1000;

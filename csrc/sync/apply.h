@@ -32,6 +32,8 @@ typedef struct cs_answer {
 int cs_apply_answer(csync *c, cs_answer *a, csync_error *err);
 
 void cs_result_add(csync_result *to, const csync_result *from);
+/* CSYNC_EINVAL: a value is out of range. */
+int cs_sync_options_check(const csync_sync_options *options, csync_error *err);
 /* The wanted value, or the default where it is 0. */
 int cs_batch_size(const csync_sync_options *options);
 int64_t cs_batch_bytes(const csync_sync_options *options);

@@ -64,6 +64,17 @@ int cs_change_compare(const csync_change *a, const csync_change *b, int *order, 
     return rc;
 }
 
+int cs_change_same_row(const csync_change *a, const csync_change *b, int *same, csync_error *err)
+{
+    int order = 1;
+    int rc = CSYNC_OK;
+
+    if (strcmp(a->table, b->table) == 0)
+        rc = compare_payloads(a->pk, b->pk, &order, err);
+    *same = order == 0;
+    return rc;
+}
+
 int cs_change_same(const csync_change *a, const csync_change *b, int *same, csync_error *err)
 {
     int order = 0;

@@ -6,6 +6,8 @@
 /* Total order of two changes to one row: timestamp, origin, seq, delete before row, canonical payload.
  * *order <0: `a` is the lower. CSYNC_EINVAL: a payload is no JSON. */
 int cs_change_compare(const csync_change *a, const csync_change *b, int *order, csync_error *err);
+/* *same 1: both concern one row, however its key is written. CSYNC_EINVAL: a key is no JSON. */
+int cs_change_same_row(const csync_change *a, const csync_change *b, int *same, csync_error *err);
 /* *same 1: both delete the row, or both give it the same content. */
 int cs_change_same(const csync_change *a, const csync_change *b, int *same, csync_error *err);
 

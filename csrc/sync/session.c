@@ -27,30 +27,16 @@ struct csync_session {
     csync_batch *batch; /* of a SEND */
     int misses;
     csync_result result;
-    int64_t done; /* changes of complete batches in this phase */
+    int64_t done, done_bytes; /* changes of complete batches in this phase */
+    const csync_batch *page; /* while it is applied */
     csync_progress progress;
 };
-
-static int check_options(const csync_sync_options *o, csync_error *err)
-{
-    if (o->direction < CSYNC_BOTH || o->direction > CSYNC_PUSH)
-        return cs_fail(err, CSYNC_EINVAL, "%d is no direction", o->direction);
-    if (o->batch_size < 0 || o->batch_size > 10000)
-        return cs_fail(err, CSYNC_EINVAL, "batch_size is %d; it must be 1 to 10000", o->batch_size);
-    if (o->batch_bytes < 0)
-        return cs_fail(err, CSYNC_EINVAL, "batch_bytes is negative");
-    if (o->strategy < CSYNC_LAST_WRITE_WINS || o->strategy > CSYNC_CUSTOM)
-        return cs_fail(err, CSYNC_EINVAL, "%d is no strategy", o->strategy);
-    if (o->strategy == CSYNC_CUSTOM && !o->on_conflict)
-        return cs_fail(err, CSYNC_EINVAL, "the custom strategy needs on_conflict");
-    return CSYNC_OK;
-}
 
 static void start_phase(csync_session *s, enum phase phase)
 {
     s->phase = phase;
     s->misses = 0;
-    s->done = 0;
+    s->done = s->done_bytes = 0;
     s->progress.phase = phase == PULLING ? CSYNC_PULLING : CSYNC_PUSHING;
     s->progress.changes = s->progress.bytes = s->progress.total = 0;
 }
@@ -59,7 +45,7 @@ int cs_session_create(csync_session **out, csync *c, const char *peer,
                       const csync_sync_options *options, csync_error *err)
 {
     csync_session *s;
-    int rc = check_options(options, err);
+    int rc = cs_sync_options_check(options, err);
 
     if (rc == CSYNC_OK && (!*peer || strlen(peer) > 512))
         rc = cs_fail(err, CSYNC_EINVAL, "a peer's name must have 1 to 512 bytes");
@@ -121,15 +107,17 @@ static int tick(void *ctx, int64_t changes, csync_error *err)
 {
     csync_session *s = ctx;
 
+    if (changes > (int64_t)s->page->count)
+        changes = (int64_t)s->page->count; /* decisions come on top */
     s->progress.changes = s->done + changes;
+    s->progress.bytes = s->done_bytes + (int64_t)s->page->bytes * changes / (int64_t)s->page->count;
     return report(s, err);
 }
 
 static int advance(csync_session *s, const csync_batch *batch, csync_error *err)
 {
-    s->done += (int64_t)batch->count;
-    s->progress.changes = s->done;
-    s->progress.bytes += (int64_t)batch->bytes;
+    s->progress.changes = s->done += (int64_t)batch->count;
+    s->progress.bytes = s->done_bytes += (int64_t)batch->bytes;
     return report(s, err);
 }
 
@@ -188,6 +176,7 @@ int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
         return cs_fail(err, CSYNC_EMISUSE, "the session has not asked for a page");
     if (page->origin && strcmp(page->origin, s->replica->backend->origin) == 0)
         return cs_fail(err, CSYNC_EINVAL, "peer \"%.100s\" is this very replica", s->peer);
+    s->page = page;
     rc = cs_apply_batch(s->replica, &a, err);
     if (rc != CSYNC_OK)
         return rc;

@@ -86,11 +86,24 @@ char *snapshot(csync *c, int kind)
     return made;
 }
 
+/* The line that `at` is in. */
+static const char *line(const char *text, size_t at, char out[200])
+{
+    while (at && text[at - 1] != '\n')
+        at--;
+    snprintf(out, 200, "%.*s", (int)strcspn(text + at, "\n"), text + at);
+    return out;
+}
+
 void assert_unchanged(csync *c, char *before)
 {
-    char *after = snapshot(c, SNAPSHOT_EXACT);
+    char *after = snapshot(c, SNAPSHOT_EXACT), was[200], is[200];
+    size_t at = 0;
 
-    assert_string_equal(before, after);
+    while (before[at] && before[at] == after[at])
+        at++;
+    if (before[at] != after[at])
+        fail_msg("the database has changed\n  from %s\n  to   %s", line(before, at, was), line(after, at, is));
     free(after);
     free(before);
 }

@@ -79,16 +79,20 @@ static int create(cs_sqlite *b, const char *origin, csync_error *err)
     return rc == CSYNC_OK ? settle_origin(b, origin, err) : rc;
 }
 
-/* A committed flag can only be another tool's leftover; csync's own is gone with its transaction. */
-static int clear_flag(cs_sqlite *b, csync_error *err)
+/* The session row as no crash of ours leaves it: another tool's leftover, or gone. Without it nothing would
+ * be captured. */
+static int mend_session(cs_sqlite *b, csync_error *err)
 {
-    int64_t stuck = 0;
-    int rc =
-        sq_query_int(b, "SELECT count(*) FROM main._sync_session WHERE sync_active<>0", &stuck, err);
+    int64_t sound = 0;
+    int rc = sq_query_int(
+        b, "SELECT count(*) FROM main._sync_session WHERE rowid=1 AND sync_active=0", &sound, err);
 
-    if (rc != CSYNC_OK || !stuck)
+    if (rc != CSYNC_OK || sound)
         return rc;
-    return sq_exec(b, "UPDATE main._sync_session SET sync_active=0", err);
+    return sq_exec(b,
+                   "INSERT INTO main._sync_session(rowid,sync_active) VALUES(1,0) "
+                   "ON CONFLICT DO UPDATE SET sync_active=0",
+                   err);
 }
 
 /* Opening a replica again writes nothing, so that it never waits for a writer. */
@@ -96,7 +100,7 @@ static int load(cs_sqlite *b, const char *origin, csync_error *err)
 {
     int rc = settle_origin(b, origin, err);
 
-    return rc == CSYNC_OK ? clear_flag(b, err) : rc;
+    return rc == CSYNC_OK ? mend_session(b, err) : rc;
 }
 
 int sq_init(cs_backend *base, const char *origin, csync_error *err)
