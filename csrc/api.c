@@ -73,15 +73,8 @@ int csync_open_sqlite(csync **out, void *db, const void *api, const csync_open_o
 
 void csync_close(csync *replica)
 {
-    if (!replica)
-        return;
-    if (cs_lock_enter(&replica->lock) != CSYNC_OK) {
-        replica->closed = 1; /* from its own callback: the outermost call closes it */
-        return;
-    }
-    replica->closed = 1;
-    cs_lock_leave(&replica->lock);
-    cs_replica_release(replica);
+    if (replica)
+        cs_replica_close(replica);
 }
 
 void csync_cancel(csync *replica)
@@ -136,7 +129,7 @@ static int check_capture(int capture, csync_error *err)
 
 static void name_table(int rc, const char *table, csync_error *err)
 {
-    if (rc != CSYNC_OK && err && table)
+    if (rc != CSYNC_OK && cs_error_writable(err) && table)
         cs_text_copy(err->table, sizeof err->table, table);
 }
 
@@ -357,21 +350,12 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
     return cs_replica_leave(replica, rc, err);
 }
 
-int csync_resolve(const csync_change *local, const csync_change *remote, int strategy,
-                  int *decision, csync_error *err)
+static int lower_side(const csync_batch *pair, int strategy, int *decision, csync_error *err)
 {
+    const csync_change *local = cs_batch_get(pair, 0), *remote = cs_batch_get(pair, 1);
     int order = 0, same = 0;
-    int rc;
+    int rc = cs_change_same_row(local, remote, &same, err);
 
-    cs_error_clear(err);
-    MISUSE_IF_NULL(decision, err);
-    *decision = 0;
-    if (!local || !remote || !local->table || !remote->table || !local->pk || !remote->pk)
-        return cs_fail(err, CSYNC_EMISUSE, "a change, its table or its key is NULL");
-    if (strategy < CSYNC_LAST_WRITE_WINS || strategy >= CSYNC_CUSTOM)
-        return cs_fail(err, CSYNC_EINVAL, "strategy %d cannot be resolved without a callback",
-                       strategy);
-    rc = cs_change_same_row(local, remote, &same, err);
     if (rc == CSYNC_OK && !same)
         rc = cs_fail(err, CSYNC_EINVAL, "the changes concern different rows");
     if (rc == CSYNC_OK)
@@ -382,5 +366,31 @@ int csync_resolve(const csync_change *local, const csync_change *remote, int str
         order = 1;
     if (rc == CSYNC_OK)
         *decision = order < 0 ? CSYNC_TAKE_REMOTE : CSYNC_KEEP_LOCAL;
+    return rc;
+}
+
+/* Through a batch, which checks both changes and puts them into one form. */
+int csync_resolve(const csync_change *local, const csync_change *remote, int strategy,
+                  int *decision, csync_error *err)
+{
+    csync_batch *pair = NULL;
+    int rc;
+
+    cs_error_clear(err);
+    if (decision)
+        *decision = 0;
+    if (!local || !remote || !decision)
+        return cs_fail(err, CSYNC_EMISUSE, "a change or decision is NULL");
+    if (strategy < CSYNC_LAST_WRITE_WINS || strategy >= CSYNC_CUSTOM)
+        return cs_fail(err, CSYNC_EINVAL, "strategy %d cannot be resolved without a callback",
+                       strategy);
+    rc = csync_batch_new(&pair, err);
+    if (rc == CSYNC_OK)
+        rc = csync_batch_add(pair, local, err);
+    if (rc == CSYNC_OK)
+        rc = csync_batch_add(pair, remote, err);
+    if (rc == CSYNC_OK)
+        rc = lower_side(pair, strategy, decision, err);
+    csync_batch_free(pair);
     return rc;
 }

@@ -89,6 +89,19 @@ void csync_session_free(csync_session *session)
 
 /* ---- drivers ---- */
 
+/* What the remote's function returned, as a code of the list, described if it did not do so itself. */
+static int remote_code(int rc, const char *function, csync_error *err)
+{
+    if (rc == CSYNC_OK)
+        return rc;
+    if (rc > 0 || rc < CSYNC_EUNSUPPORTED)
+        return cs_fail(err, CSYNC_ECALLBACK,
+                       "the remote's %s function answered %d, which is no code", function, rc);
+    if (!cs_error_writable(err) || err->code == rc)
+        return rc;
+    return cs_fail(err, rc, "the remote's %s function failed", function);
+}
+
 /* Does what the step asks for and feeds the answer. */
 static int answer(csync_session *session, const csync_step *step, const csync_remote *remote,
                   csync_error *err)
@@ -98,11 +111,11 @@ static int answer(csync_session *session, const csync_step *step, const csync_re
     int rc;
 
     if (step->kind == CSYNC_STEP_FETCH) {
-        rc = remote->fetch(remote->user_data, &step->fetch, &page, err);
+        rc = remote_code(remote->fetch(remote->user_data, &step->fetch, &page, err), "fetch", err);
         if (rc == CSYNC_OK)
             rc = csync_session_page(session, page, err);
     } else {
-        rc = remote->send(remote->user_data, step->batch, &outcome, err);
+        rc = remote_code(remote->send(remote->user_data, step->batch, &outcome, err), "send", err);
         if (rc == CSYNC_OK)
             rc = csync_session_outcome(session, outcome, err);
     }
@@ -121,17 +134,17 @@ static int drive(csync *replica, const char *peer, const csync_remote *remote,
 
     if (rc != CSYNC_OK)
         return rc;
-    cs_replica_begin_run(replica);
+    cs_replica_begin_drive(replica);
     while (rc == CSYNC_OK && (rc = csync_session_next(session, &step, err)) == CSYNC_OK &&
            step.kind != CSYNC_STEP_DONE) {
         rc = answer(session, &step, remote, err);
         if (rc == CSYNC_OK)
             rc = cs_replica_cancelled(replica, err);
     }
-    cs_replica_end_run(replica);
     if (result)
         (void)csync_session_result(session, result);
     csync_session_free(session);
+    cs_replica_end_drive(replica);
     return rc;
 }
 
@@ -157,6 +170,8 @@ int csync_sync(csync *replica, csync *peer, const csync_sync_options *options, c
         return cs_fail(err, CSYNC_EMISUSE, "replica or peer is NULL");
     if (replica == peer)
         return cs_fail(err, CSYNC_EINVAL, "a replica cannot sync with itself");
+    if (result && (rc = CS_STRUCT_CHECK(result, err)) != CSYNC_OK)
+        return rc;
     rc = csync_get_state(peer, &state, err);
     return rc == CSYNC_OK ? drive(replica, state.origin, &remote, options, result, err) : rc;
 }
@@ -181,6 +196,8 @@ int csync_sync_remote(csync *replica, const csync_remote *remote, const csync_sy
     if (!replica || !remote)
         return cs_fail(err, CSYNC_EMISUSE, "replica or remote is NULL");
     rc = CS_OPTIONS_IN(&r, remote, err);
+    if (rc == CSYNC_OK && result)
+        rc = CS_STRUCT_CHECK(result, err);
     if (rc == CSYNC_OK)
         rc = CS_OPTIONS_IN(&o, options, err);
     if (rc == CSYNC_OK)

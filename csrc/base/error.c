@@ -30,7 +30,7 @@ const char *csync_code_name(int code)
 }
 
 /* A caller that did not say how large its struct is gets nothing written to it. */
-static int is_usable(const csync_error *err)
+int cs_error_writable(const csync_error *err)
 {
     return err && err->struct_size >= sizeof *err;
 }
@@ -39,7 +39,7 @@ int cs_fail(csync_error *err, int code, const char *format, ...)
 {
     va_list args;
 
-    if (!is_usable(err))
+    if (!cs_error_writable(err))
         return code;
     err->code = code;
     va_start(args, format);
@@ -57,8 +57,19 @@ void cs_error_clear(csync_error *err)
 {
     csync_error blank = CSYNC_ERROR_INIT;
 
-    if (!is_usable(err))
+    if (!cs_error_writable(err))
         return;
     blank.struct_size = err->struct_size;
     *err = blank;
+}
+
+void cs_error_copy(csync_error *err, const csync_error *from)
+{
+    size_t size;
+
+    if (!cs_error_writable(err))
+        return;
+    size = err->struct_size;
+    *err = *from;
+    err->struct_size = size;
 }

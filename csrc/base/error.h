@@ -10,6 +10,10 @@
 int cs_fail(csync_error *err, int code, const char *format, ...) CS_PRINTF(3, 4);
 /* CSYNC_ENOMEM with a fixed message. */
 int cs_fail_nomem(csync_error *err);
+/* 1 when there is an error struct of at least our size. */
+int cs_error_writable(const csync_error *err);
+/* Writes `from` to *err, if it is writable. */
+void cs_error_copy(csync_error *err, const csync_error *from);
 /* Clears everything but struct_size; public entry points call it first. */
 void cs_error_clear(csync_error *err);
 #endif

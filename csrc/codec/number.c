@@ -138,25 +138,49 @@ static double parse_long(const parts *n)
     return parse_text(text);
 }
 
-/* Up to 15 digits and a small power of ten: both are exact doubles, so one rounding is the right one. */
+/* Up to 19 digits: x87 holds them exactly and rounds what comes of one operation once, to 64 bits. Rounding
+ * that to the 53 of a double is right but next to a tie. Where x87 is imitated (valgrind) with 53 bits, the
+ * others are 0. */
+static int scale_wide(uint64_t value, int exponent, double *out)
+{
+#if defined(__x86_64__) && LDBL_MANT_DIG == 64
+    long double wide = (long double)value;
+    uint64_t bits;
+
+    wide = exponent < 0 ? wide / powers[-exponent] : wide * powers[exponent];
+    memcpy(&bits, &wide, sizeof bits);
+    bits &= 0x7FF;
+    *out = (double)wide;
+    return bits != 0 && (bits < 0x3FF || bits > 0x401);
+#else
+    (void)value, (void)exponent, (void)out;
+    return 0;
+#endif
+}
+
+/* Few digits and a small power of ten: both are exact, so one rounding is the right one. */
 static int parse_short(const parts *n, double *out)
 {
-    int64_t value = 0, exponent = n->exponent;
+    uint64_t value = 0;
+    int64_t exponent = n->exponent;
     int is_fraction = 0;
 
-    if (n->len > 16 || !IS_EXACT)
+    if (n->len > 20 || !IS_EXACT)
         return 0;
     for (size_t i = 0; i < n->len; i++) {
         if (n->mantissa[i] == '.') {
             is_fraction = 1;
             continue;
         }
-        value = value * 10 + (n->mantissa[i] - '0');
+        value = value * 10 + (unsigned)(n->mantissa[i] - '0');
         exponent -= is_fraction;
     }
-    if (value > INT64_C(9007199254740992) || exponent < -22 || exponent > 22)
+    if (n->len - (size_t)is_fraction > 19 || exponent < -22 || exponent > 22)
         return 0;
-    *out = exponent < 0 ? (double)value / powers[-exponent] : (double)value * powers[exponent];
+    if (value <= UINT64_C(9007199254740992))
+        *out = exponent < 0 ? (double)value / powers[-exponent] : (double)value * powers[exponent];
+    else if (!scale_wide(value, (int)exponent, out))
+        return 0;
     *out = n->is_negative ? -*out : *out;
     return 1;
 }

@@ -56,11 +56,12 @@ static int decode(cs_row *row, const cs_token *token, const char **text, size_t 
     return CSYNC_OK;
 }
 
-static int name_fault(cs_scan *s, const char *text, size_t len)
+/* Only an escape can bring a NUL in. */
+static int name_fault(cs_scan *s, const cs_token *token, const char *text, size_t len)
 {
     if (len == 0)
         return cs_scan_fault(s, "a name is empty");
-    if (memchr(text, 0, len))
+    if (token->has_escape && memchr(text, 0, len))
         return cs_scan_fault(s, "a name holds a NUL");
     return CSYNC_OK;
 }
@@ -181,7 +182,7 @@ static int read_member(cs_row *row, const char **name, size_t *len, cs_value *va
     if (rc == CSYNC_OK)
         rc = decode(row, &token, name, len);
     if (rc == CSYNC_OK)
-        rc = name_fault(&row->scan, *name, *len);
+        rc = name_fault(&row->scan, &token, *name, *len);
     return rc == CSYNC_OK ? read_value(row, value) : rc;
 }
 
@@ -234,7 +235,7 @@ static int check_name(cs_row *row, cs_names *names)
     if (rc == CSYNC_OK)
         rc = decode(row, &token, &text, &len);
     if (rc == CSYNC_OK)
-        rc = name_fault(&row->scan, text, len);
+        rc = name_fault(&row->scan, &token, text, len);
     if (rc == CSYNC_OK)
         rc = cs_names_add(names, text, len);
     return rc == 1 ? cs_scan_fault(&row->scan, "a name is there twice") : rc;

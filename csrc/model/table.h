@@ -50,6 +50,7 @@ typedef struct cs_table {
     size_t unique_count;
     int rowid_key; /* the key is SQLite's rowid */
     int strict;
+    int utf16; /* the database compares text as UTF-16 */
     int rank; /* parents before children */
     int in_cycle; /* a foreign key leads back to the table itself, so no order of rows is always right */
     int acts_on_delete; /* a foreign key of some table does something when a row here goes */

@@ -183,6 +183,16 @@ static void merge_settings(const csync *c, const work *w, cs_merge *out)
     out->ctx = w->a->ctx;
 }
 
+/* A decision that is no row of the table is the callback's fault, and the batch's end. */
+static int check_decided(const cs_item *item, csync_error *err)
+{
+    if (item->status == CSYNC_APPLIED ||
+        (item->status == CSYNC_PARKED && strcmp(item->reason, "unknown column") != 0))
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EMISUSE, "the conflict callback's row for table \"%s\" is refused: %s",
+                   item->table->name, item->message);
+}
+
 static int stamp_decision(csync *c, csync_batch *d, size_t i, csync_error *err)
 {
     int64_t now = 0;
@@ -218,7 +228,9 @@ static int write_decisions(csync *c, work *w, csync_error *err)
     for (size_t i = 0; rc == CSYNC_OK && i < d->count; i++) {
         const cs_item *about = &w->items[w->meeting.decided[i]];
 
-        rc = b->ops->agree(b, about->table, &about->change->pub, err);
+        rc = check_decided(&items[i], err);
+        if (rc == CSYNC_OK)
+            rc = b->ops->agree(b, about->table, &about->change->pub, err);
     }
     cs_free(items);
     return rc;

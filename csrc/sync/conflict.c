@@ -144,6 +144,20 @@ typedef struct sides {
     const csync_change *local, *remote, *base;
 } sides;
 
+static int check_decision(const csync_decision *d, const char *table, csync_error *err)
+{
+    csync_error why = CSYNC_ERROR_INIT;
+
+    if (d->kind < CSYNC_KEEP_LOCAL || d->kind > CSYNC_MERGE ||
+        (d->kind == CSYNC_MERGE && !d->payload))
+        return cs_fail(err, CSYNC_EMISUSE,
+                       "the conflict callback gave no valid decision on table \"%s\"", table);
+    if (d->kind == CSYNC_MERGE && cs_row_check(d->payload, strlen(d->payload), 0, &why) != CSYNC_OK)
+        return cs_fail(err, CSYNC_EMISUSE, "the conflict callback gave no row for table \"%s\": %s",
+                       table, why.message);
+    return CSYNC_OK;
+}
+
 static int ask(cs_meeting *m, const sides *s, csync_decision *d, csync_error *err)
 {
     int rc = m->options->on_conflict(m->options->user_data, s->local, s->remote, s->base, d);
@@ -151,12 +165,7 @@ static int ask(cs_meeting *m, const sides *s, csync_decision *d, csync_error *er
     if (rc != CSYNC_OK)
         return cs_fail(err, CSYNC_ECALLBACK, "the conflict callback failed on table \"%s\"",
                        s->local->table);
-    if (d->kind < CSYNC_KEEP_LOCAL || d->kind > CSYNC_MERGE ||
-        (d->kind == CSYNC_MERGE && !d->payload))
-        return cs_fail(err, CSYNC_EMISUSE,
-                       "the conflict callback gave no valid decision on table \"%s\"",
-                       s->local->table);
-    return CSYNC_OK;
+    return check_decision(d, s->local->table, err);
 }
 
 static int decide(cs_meeting *m, const sides *s, csync_decision *d, csync_error *err)

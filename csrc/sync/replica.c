@@ -20,14 +20,14 @@ int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csyn
     }
     c->backend = backend;
     c->pid = getpid();
-    c->references = 1;
+    atomic_init(&c->references, 1);
     rc = origin ? cs_origin_check(origin, err) : CSYNC_OK;
     if (rc == CSYNC_OK)
         rc = backend->ops->ready(backend, err);
     if (rc == CSYNC_OK)
         rc = backend->ops->init(backend, origin, err);
     if (rc != CSYNC_OK) {
-        cs_replica_release(c);
+        cs_replica_close(c);
         return rc;
     }
     *out = c;
@@ -42,6 +42,17 @@ static int check_usable(csync *c, csync_error *err)
         return cs_fail(err, CSYNC_EMISUSE,
                        "the replica was opened before fork; open it again in the child process");
     return CSYNC_OK;
+}
+
+static void begin_run(csync *c)
+{
+    atomic_fetch_add(&c->running, 1);
+}
+
+static void end_run(csync *c)
+{
+    if (atomic_fetch_sub(&c->running, 1) == 1)
+        atomic_store(&c->cancelled, 0);
 }
 
 int cs_replica_enter(csync *c, csync_error *err)
@@ -59,55 +70,74 @@ int cs_replica_enter(csync *c, csync_error *err)
         cs_lock_leave(&c->lock);
         return rc;
     }
-    cs_replica_begin_run(c);
+    begin_run(c);
     return CSYNC_OK;
 }
 
 int cs_replica_leave(csync *c, int rc, csync_error *err)
 {
-    int close_now = c->closed;
+    int close_now = c->close_wanted && !c->driving;
 
     if (rc == CSYNC_EBUSY) /* cancelled while it waited for another writer */
         rc = cs_replica_cancelled(c, err) == CSYNC_OK ? rc : CSYNC_ECANCELED;
-    cs_replica_end_run(c);
+    end_run(c);
     cs_lock_leave(&c->lock);
-    if (close_now) /* csync_close came from a callback of this call */
-        cs_replica_release(c);
+    if (close_now)
+        cs_replica_close(c);
     return rc;
+}
+
+void cs_replica_begin_drive(csync *c)
+{
+    begin_run(c);
+    cs_replica_retain(c);
+    if (!c->driving++)
+        c->driver = pthread_self();
+}
+
+void cs_replica_end_drive(csync *c)
+{
+    end_run(c);
+    if (!--c->driving && c->close_wanted)
+        cs_replica_close(c);
+    cs_replica_release(c);
+}
+
+static void close_database(csync *c)
+{
+    cs_backend *b = c->backend;
+
+    c->backend = NULL;
+    c->closed = 1;
+    if (b && c->pid == getpid()) /* in a child the connection belongs to the parent */
+        b->ops->close(b);
+}
+
+void cs_replica_close(csync *c)
+{
+    int driven = c->driving && pthread_equal(c->driver, pthread_self());
+
+    if (driven || cs_lock_enter(&c->lock) != CSYNC_OK) {
+        c->close_wanted = 1;
+        return;
+    }
+    c->close_wanted = 0;
+    close_database(c);
+    cs_lock_leave(&c->lock);
+    cs_replica_release(c);
 }
 
 void cs_replica_retain(csync *c)
 {
-    c->references++;
+    atomic_fetch_add(&c->references, 1);
 }
 
 void cs_replica_release(csync *c)
 {
-    int left;
-
-    (void)cs_lock_enter(&c->lock);
-    left = --c->references;
-    if (c->backend && (left == 0 || c->closed)) {
-        if (c->pid == getpid()) /* in a child the connection belongs to the parent */
-            c->backend->ops->close(c->backend);
-        c->backend = NULL;
-    }
-    cs_lock_leave(&c->lock);
-    if (left == 0) {
-        cs_lock_destroy(&c->lock);
-        cs_free(c);
-    }
-}
-
-void cs_replica_begin_run(csync *c)
-{
-    atomic_fetch_add(&c->running, 1);
-}
-
-void cs_replica_end_run(csync *c)
-{
-    if (atomic_fetch_sub(&c->running, 1) == 1)
-        atomic_store(&c->cancelled, 0);
+    if (atomic_fetch_sub(&c->references, 1) != 1)
+        return;
+    cs_lock_destroy(&c->lock);
+    cs_free(c);
 }
 
 int cs_replica_cancelled(csync *c, csync_error *err)

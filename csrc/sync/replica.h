@@ -1,6 +1,7 @@
 /* replica.h - the handle, and the transactions that everything runs in. */
 #ifndef CS_REPLICA_H
 #define CS_REPLICA_H
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -12,8 +13,11 @@ struct csync {
     cs_lock lock; /* held by the thread that is in a call */
     cs_backend *backend;
     pid_t pid; /* of the process that opened it */
-    int closed; /* csync_close was called; memory stays until the last session is gone */
-    int references; /* the owner's and one per session; guarded by the lock */
+    int closed; /* the database is closed; memory stays until the last session is gone */
+    int close_wanted; /* csync_close came from inside a call or a driver: it waits for the outermost */
+    int driving; /* a driver runs calls on this replica ... */
+    pthread_t driver; /* ... in this thread */
+    atomic_int references; /* the owner's and one per session */
     int suppressing; /* between csync_suppress_begin and _end */
     atomic_int running; /* calls, and drivers that make several */
     atomic_int cancelled; /* until none is running any more */
@@ -25,11 +29,13 @@ int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csyn
 int cs_replica_enter(csync *c, csync_error *err);
 /* Leaves it; returns rc, or CSYNC_ECANCELED for what a cancelled call failed with. */
 int cs_replica_leave(csync *c, int rc, csync_error *err);
-void cs_replica_retain(csync *c); /* inside a call */
+/* csync_close: now, or when the outermost call of this thread returns. */
+void cs_replica_close(csync *c);
+void cs_replica_retain(csync *c);
 void cs_replica_release(csync *c);
-/* Brackets a series of calls that csync_cancel stops as one. */
-void cs_replica_begin_run(csync *c);
-void cs_replica_end_run(csync *c);
+/* Brackets a driver's series of calls: csync_cancel stops it as one, csync_close waits for its end. */
+void cs_replica_begin_drive(csync *c);
+void cs_replica_end_drive(csync *c);
 /* CSYNC_ECANCELED once csync_cancel was called. */
 int cs_replica_cancelled(csync *c, csync_error *err);
 

@@ -15,12 +15,26 @@ static void put_text(cs_buf *b, const char *text)
         cs_buf_puts(b, "null");
 }
 
-static void put_member(cs_buf *b, const char *name, const char *text)
+/* Members of an object, separated: "name":"text" or "name":null. */
+typedef struct member {
+    const char *name, *text;
+} member;
+
+static void put_members(cs_buf *b, const member *members, size_t count)
 {
-    put_text(b, name);
-    cs_buf_putc(b, ':');
-    put_text(b, text);
+    for (size_t i = 0; i < count; i++) {
+        cs_buf_puts(b, i ? "," : "");
+        put_text(b, members[i].name);
+        cs_buf_putc(b, ':');
+        put_text(b, members[i].text);
+    }
 }
+
+#define PUT_MEMBERS(b, ...)                                                                        \
+    do {                                                                                           \
+        const member members_[] = {__VA_ARGS__};                                                   \
+        put_members(b, members_, sizeof members_ / sizeof *members_);                              \
+    } while (0)
 
 static void put_names(cs_buf *b, const cs_table *t, const size_t *order, size_t count)
 {
@@ -42,9 +56,8 @@ static int list_tables(csync *c, void *ctx, csync_error *err)
         const cs_table *t = c->backend->tables[i];
 
         cs_buf_puts(b, i ? ",{" : "{");
-        put_member(b, "name", t->name);
-        cs_buf_putc(b, ',');
-        put_member(b, "capture", t->capture == CSYNC_CAPTURE_KEYS ? "keys" : "full");
+        PUT_MEMBERS(b, {"name", t->name},
+                    {"capture", t->capture == CSYNC_CAPTURE_KEYS ? "keys" : "full"});
         cs_buf_puts(b, ",\"key\":");
         put_names(b, t, t->key, t->key_count);
         cs_buf_puts(b, ",\"columns\":");
@@ -66,21 +79,10 @@ static int add_parked(void *ctx, const cs_parked *p, csync_error *err)
 
     (void)err;
     cs_buf_puts(b, b->len ? ",{" : "{");
-    put_member(b, "table", p->change->table);
-    cs_buf_putc(b, ',');
-    put_member(b, "pk", p->change->pk);
-    cs_buf_putc(b, ',');
-    put_member(b, "payload", p->change->payload);
-    cs_buf_putc(b, ',');
-    put_member(b, "origin", p->change->origin);
-    cs_buf_putc(b, ',');
-    put_member(b, "timestamp", p->change->timestamp);
-    cs_buf_putc(b, ',');
-    put_member(b, "reason", p->reason);
-    cs_buf_putc(b, ',');
-    put_member(b, "message", p->message);
-    cs_buf_putc(b, ',');
-    put_member(b, "since", p->since);
+    PUT_MEMBERS(b, {"table", p->change->table}, {"pk", p->change->pk},
+                {"payload", p->change->payload}, {"origin", p->change->origin},
+                {"timestamp", p->change->timestamp}, {"reason", p->reason}, {"message", p->message},
+                {"since", p->since});
     cs_buf_putc(b, '}');
     return CSYNC_OK;
 }
@@ -98,15 +100,9 @@ static int add_conflict(void *ctx, const cs_conflict *conflict, csync_error *err
     (void)err;
     cs_buf_puts(b, b->len ? ",{" : "{");
     cs_buf_printf(b, "\"id\":%lld,", (long long)conflict->id);
-    put_member(b, "at", conflict->at);
-    cs_buf_putc(b, ',');
-    put_member(b, "table", conflict->loser->table);
-    cs_buf_putc(b, ',');
-    put_member(b, "pk", conflict->loser->pk);
-    cs_buf_putc(b, ',');
-    put_member(b, "strategy", conflict->strategy);
-    cs_buf_putc(b, ',');
-    put_member(b, "decision", conflict->decision);
+    PUT_MEMBERS(b, {"at", conflict->at}, {"table", conflict->loser->table},
+                {"pk", conflict->loser->pk}, {"strategy", conflict->strategy},
+                {"decision", conflict->decision});
     cs_buf_puts(b, ",\"loser\":");
     cs_change_write(b, conflict->loser);
     cs_buf_puts(b, ",\"winner\":");

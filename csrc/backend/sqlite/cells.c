@@ -26,12 +26,18 @@ int sq_reserve_cells(cs_sqlite *b, csync_error *err)
     return CSYNC_OK;
 }
 
+static void note(cs_sqlite *b, int native)
+{
+    if (native != SQLITE_OK)
+        b->bind_failed = native;
+}
+
 void sq_bind_text(cs_sqlite *b, sqlite3_stmt *stmt, int at, const char *text)
 {
     SQ_API(b);
 
     if (text)
-        sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
+        note(b, sqlite3_bind_text64(stmt, at, text, strlen(text), SQLITE_STATIC, SQLITE_UTF8));
     else
         sqlite3_bind_null(stmt, at);
 }
@@ -60,15 +66,15 @@ void sq_bind(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value)
         break;
     case CS_BLOB: /* a NULL pointer would bind NULL, and an empty blob has no bytes to point at */
         if (value->len)
-            sqlite3_bind_blob64(stmt, at, value->text, value->len, SQLITE_STATIC);
+            note(b, sqlite3_bind_blob64(stmt, at, value->text, value->len, SQLITE_STATIC));
         else
             sqlite3_bind_zeroblob(stmt, at, 0);
         break;
     case CS_NUMBER: /* beyond int64: its digits are exact where the column keeps text */
     case CS_TEXT:
     case CS_JSON:
-        sqlite3_bind_text64(stmt, at, value->len ? value->text : "", value->len, SQLITE_STATIC,
-                            SQLITE_UTF8);
+        note(b, sqlite3_bind_text64(stmt, at, value->len ? value->text : "", value->len,
+                                    SQLITE_STATIC, SQLITE_UTF8));
         break;
     }
 }
@@ -134,7 +140,10 @@ int sq_read_key(cs_sqlite *b, const cs_table *t, const char *pk, size_t len, csy
     const char *name;
     size_t name_len, seen = 0;
     cs_value value;
-    int rc = cs_row_open(&b->key_row, pk, len, err);
+    int rc;
+
+    b->key_row.any_bytes = 1; /* a trigger logs text as it is, UTF-8 or not */
+    rc = cs_row_open(&b->key_row, pk, len, err);
 
     if (rc != CSYNC_OK)
         return rc;
@@ -250,6 +259,19 @@ void sq_put_key_of_row(cs_sqlite *b, sqlite3_stmt *stmt, const cs_table *t, cs_b
 {
     for (size_t i = 0; i < t->key_count; i++)
         put_member(b, stmt, (int)t->key[i], t->columns[t->key[i]].name, i, out);
+    cs_buf_putc(out, '}');
+}
+
+void sq_put_key_values(cs_sqlite *b, const cs_table *t, cs_buf *out)
+{
+    for (size_t i = 0; i < t->key_count; i++) {
+        const char *name = t->columns[t->key[i]].name;
+
+        cs_buf_putc(out, i ? ',' : '{');
+        cs_put_string(out, name, strlen(name));
+        cs_buf_putc(out, ':');
+        cs_put_value(out, &b->key[i]);
+    }
     cs_buf_putc(out, '}');
 }
 

@@ -98,7 +98,7 @@ int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, int *par
                  const char **reason, csync_error *err)
 {
     cs_stamp stamp = {0, change->origin, change->seq};
-    csync_error ignored = CSYNC_ERROR_INIT;
+    csync_error why = CSYNC_ERROR_INIT;
     int evicted = 0;
     int rc = sq_write_row(b, t, change, reason, err);
 
@@ -106,14 +106,14 @@ int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, int *par
         return rc;
     if (cs_time_parse(change->timestamp, strlen(change->timestamp), &stamp.ts) != 0)
         return CSYNC_OK;
-    rc = evict(b, t, &stamp, &evicted, &ignored);
+    rc = evict(b, t, &stamp, &evicted, &why);
     if (rc == CSYNC_OK && evicted) {
         *parked = 1;
         rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
         if (rc == CSYNC_OK)
             rc = sq_write_row(b, t, change, reason, err);
-    } else if (rc != CSYNC_OK && err) {
-        *err = ignored;
+    } else if (rc != CSYNC_OK) {
+        cs_error_copy(err, &why);
     }
     return rc;
 }

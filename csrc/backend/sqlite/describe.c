@@ -110,6 +110,9 @@ static int add_column(cs_sqlite *b, cs_table *t, size_t *cap, sqlite3_stmt *stmt
     c->key = (size_t)sqlite3_column_int(stmt, 2);
     if (!c->name || !c->type || !c->collation)
         return cs_fail_nomem(err);
+    if (!*c->name)
+        return cs_fail(err, CSYNC_ESCHEMA,
+                       "table \"%s\" has a column with an empty name; rename it first", t->name);
     c->affinity = affinity_of(c->type, t->strict);
     t->key_count += c->key != 0;
     return CSYNC_OK;
@@ -325,6 +328,20 @@ static int read_foreign_keys(cs_sqlite *b, cs_table *t, csync_error *err)
     return rc;
 }
 
+static int read_encoding(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b, "PRAGMA main.encoding", &stmt, err);
+
+    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
+        t->utf16 = strcmp(sq_column_text(b, stmt, 0), "UTF-8") != 0;
+        rc = CSYNC_OK;
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
 static int make_fingerprint(cs_table *t, csync_error *err)
 {
     cs_buf b = {0};
@@ -361,6 +378,8 @@ int sq_describe(cs_sqlite *b, const char *table, int capture, cs_table **out, cs
         rc = read_uniques(b, t, err);
     if (rc == CSYNC_OK)
         rc = read_foreign_keys(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = read_encoding(b, t, err);
     if (rc == CSYNC_OK)
         rc = make_fingerprint(t, err);
     if (rc != CSYNC_OK) {

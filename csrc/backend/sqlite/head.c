@@ -84,10 +84,10 @@ int sq_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *er
         }
         if (rc == CSYNC_OK)
             rc = sq_head_get(b, item->table, &item->head, NULL, NULL, &why);
-        if (rc != CSYNC_OK && err)
-            *err = why;
-        if (rc != CSYNC_OK)
+        if (rc != CSYNC_OK) {
+            cs_error_copy(err, &why);
             return rc;
+        }
     }
     return CSYNC_OK;
 }

@@ -148,8 +148,7 @@ static int write_item(merge *m, size_t index, int decoded, csync_error *err)
     if (rc == CSYNC_OK && (!decoded || (reason && strcmp(reason, "unique") == 0)))
         rc = sq_enter_row(b, item->table, &item->change->pub, &m->parked, &reason, &why);
     if (rc != CSYNC_OK) {
-        if (err)
-            *err = why;
+        cs_error_copy(err, &why);
         return rc;
     }
     if (reason) {
@@ -202,8 +201,8 @@ static int merge_item(merge *m, size_t index, csync_error *err)
     int won = 0;
     int rc = decode(m, item, &reason, &why);
 
-    if (rc != CSYNC_OK && err)
-        *err = why;
+    if (rc != CSYNC_OK)
+        cs_error_copy(err, &why);
     if (rc != CSYNC_OK || item->status)
         return rc;
     rc = take_head(m, item, item->force, &won, err);

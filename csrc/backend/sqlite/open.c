@@ -154,6 +154,25 @@ static cs_sqlite *create(const sqlite3_api_routines *api, int owned)
     return b;
 }
 
+/* The order of UTF-8 bytes: BINARY in a UTF-16 database is that of its 16-bit units' bytes. */
+static int compare_utf8(void *unused, int a_len, const void *a, int b_len, const void *b)
+{
+    int order = memcmp(a, b, (size_t)(a_len < b_len ? a_len : b_len));
+
+    (void)unused;
+    return order ? order : a_len - b_len;
+}
+
+static int add_collation(cs_sqlite *b, csync_error *err)
+{
+    SQ_API(b);
+
+    if (sqlite3_create_collation_v2(b->db, "csync_utf8", SQLITE_UTF8, NULL, compare_utf8, NULL) ==
+        SQLITE_OK)
+        return CSYNC_OK;
+    return sq_fail(b, err, "cannot register a collation");
+}
+
 static const char *path_of(const char *url)
 {
     static const char scheme[] = "sqlite:";
@@ -205,6 +224,8 @@ int cs_sqlite_open(cs_backend **out, const char *url, const csync_open_options *
                    : cs_fail_nomem(err);
     } else {
         rc = configure(b, options, err);
+        if (rc == CSYNC_OK)
+            rc = add_collation(b, err);
     }
     if (rc != CSYNC_OK) {
         close_backend(&b->base);
@@ -229,6 +250,11 @@ int cs_sqlite_attach(cs_backend **out, void *db, const void *api, const csync_op
     if (!b)
         return cs_fail_nomem(err);
     b->db = db;
+    rc = add_collation(b, err);
+    if (rc != CSYNC_OK) {
+        close_backend(&b->base);
+        return rc;
+    }
     *out = &b->base;
     return CSYNC_OK;
 }

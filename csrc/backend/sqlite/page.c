@@ -9,6 +9,7 @@ typedef struct entry {
     cs_table *table;
     int64_t parked; /* id, 0: not parked */
     cs_buf payload; /* where it was not in the log */
+    cs_buf pk; /* where the log has text that is not UTF-8 */
 } entry;
 
 static void read_entry(cs_sqlite *b, sqlite3_stmt *stmt, entry *e)
@@ -29,6 +30,7 @@ static void read_entry(cs_sqlite *b, sqlite3_stmt *stmt, entry *e)
     e->table = cs_backend_table(&b->base, c->table, strlen(c->table));
     e->parked = 0;
     cs_buf_clear(&e->payload);
+    cs_buf_clear(&e->pk);
 }
 
 /* A change that no table here can hold is its row's head as long as it is parked. */
@@ -94,6 +96,16 @@ static int read_parked_payload(cs_sqlite *b, entry *e, csync_error *err)
     return rc;
 }
 
+/* A key with text that is not UTF-8 is written again from its values, in b->key. */
+static int mend_key(cs_sqlite *b, entry *e, csync_error *err)
+{
+    if (cs_utf8_valid(e->change.pk, strlen(e->change.pk)))
+        return CSYNC_OK;
+    sq_put_key_values(b, e->table, &e->pk);
+    e->change.pk = e->pk.data;
+    return cs_buf_check(&e->pk, err);
+}
+
 /* What the log does not hold (capture by keys, values that SQL cannot write) is what the row holds now: the
  * entry is the head. Text that is not UTF-8 went into the log as it was; the row gives it exactly.
  * 0: the row is gone without a trace in the log. */
@@ -102,8 +114,9 @@ static int complete(cs_sqlite *b, entry *e, csync_error *err)
     int found = 1;
     int rc;
 
-    if (e->change.operation == CSYNC_DELETE)
-        return 1;
+    rc = mend_key(b, e, err);
+    if (rc != CSYNC_OK || e->change.operation == CSYNC_DELETE)
+        return rc == CSYNC_OK ? 1 : rc;
     if (e->change.payload && cs_utf8_valid(e->change.payload, strlen(e->change.payload)))
         return 1;
     rc = e->parked ? read_parked_payload(b, e, err)
@@ -166,5 +179,6 @@ int sq_page(cs_backend *base, const cs_page_request *request, csync_batch *batch
     }
     sqlite3_reset(stmt);
     cs_buf_free(&e.payload);
+    cs_buf_free(&e.pk);
     return rc;
 }

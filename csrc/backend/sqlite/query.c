@@ -1,5 +1,6 @@
 /* query.c - reading whole tables, and the application's own SQL. */
 #include <string.h>
+#include <strings.h>
 
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
@@ -47,7 +48,7 @@ static int bind_params(cs_sqlite *b, sqlite3_stmt *stmt, const csync_value *para
         }
         sq_bind(b, stmt, (int)i + 1, &v);
     }
-    return CSYNC_OK;
+    return CSYNC_OK; /* what could not be bound fails the first step */
 }
 
 /* What a row callback gets; one allocation for names and values. */
@@ -123,6 +124,56 @@ static int prepare_one(cs_sqlite *b, const char *sql, sqlite3_stmt **stmt, csync
     return rc;
 }
 
+/* The first word of a statement, after blanks and comments. */
+static const char *first_word(const char *sql)
+{
+    for (;;) {
+        sql += strspn(sql, " \t\r\n\f;");
+        if (strncmp(sql, "--", 2) == 0)
+            sql += strcspn(sql, "\n");
+        else if (strncmp(sql, "/*", 2) == 0 && strstr(sql + 2, "*/"))
+            sql = strstr(sql + 2, "*/") + 2;
+        else
+            return sql;
+    }
+}
+
+/* Inside csync_suppress_begin the transaction is csync's: its end would commit the flag. */
+static int check_transaction(const cs_sqlite *b, const char *sql, csync_error *err)
+{
+    static const char *const words[] = {"BEGIN", "COMMIT", "END", "ROLLBACK"};
+    const char *word = first_word(sql);
+
+    for (size_t i = 0; b->suppressed && i < sizeof words / sizeof *words; i++)
+        if (strncasecmp(word, words[i], strlen(words[i])) == 0)
+            return cs_fail(err, CSYNC_EBUSY,
+                           "a suppressed transaction is open; csync_suppress_end ends it");
+    return CSYNC_OK;
+}
+
+/* A statement that changes rows and gives some back has made all its changes by the first row; when the
+ * callback fails they must go again. */
+static int run_undoable(cs_sqlite *b, sqlite3_stmt *stmt, csync_row_fn fn, void *user_data,
+                        csync_error *err)
+{
+    SQ_API(b);
+    csync_error why = CSYNC_ERROR_INIT;
+    int rc;
+
+    if (!fn || sqlite3_stmt_readonly(stmt) || sqlite3_column_count(stmt) == 0)
+        return run_rows(b, stmt, fn, user_data, err);
+    rc = sq_exec(b, "SAVEPOINT csync_execute", err);
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = run_rows(b, stmt, fn, user_data, &why);
+    sqlite3_reset(stmt);
+    if (rc == CSYNC_OK)
+        return sq_exec(b, "RELEASE csync_execute", err);
+    cs_error_copy(err, &why);
+    (void)sq_exec(b, "ROLLBACK TO csync_execute; RELEASE csync_execute", NULL);
+    return rc;
+}
+
 int sq_execute(cs_backend *base, const char *sql, const csync_value *params, size_t count,
                csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err)
 {
@@ -130,17 +181,20 @@ int sq_execute(cs_backend *base, const char *sql, const csync_value *params, siz
     SQ_API(b);
     sqlite3_stmt *stmt = NULL;
     int64_t before;
-    int rc = b->suppressed ? CSYNC_OK : sq_set_triggers(b, 1, err);
+    int rc = check_transaction(b, sql, err);
 
+    if (rc == CSYNC_OK && !b->suppressed)
+        rc = sq_set_triggers(b, 1, err);
     if (rc == CSYNC_OK)
         rc = prepare_one(b, sql, &stmt, err);
     if (rc == CSYNC_OK)
         rc = bind_params(b, stmt, params, count, err);
     before = sqlite3_total_changes(b->db);
     if (rc == CSYNC_OK)
-        rc = run_rows(b, stmt, fn, user_data, err);
-    if (changes)
+        rc = run_undoable(b, stmt, fn, user_data, err);
+    if (changes && rc == CSYNC_OK)
         *changes = sqlite3_total_changes(b->db) == before ? 0 : sqlite3_changes(b->db);
     sqlite3_finalize(stmt);
+    b->bind_failed = SQLITE_OK;
     return rc;
 }

@@ -85,6 +85,7 @@ typedef struct cs_sqlite {
     sqlite3 *db;
     int owned; /* close it */
     int in_tx;
+    int bind_failed; /* SQLite's code of a value that could not be bound; the next step fails */
     int native; /* SQLite's extended code of the last failure */
     sqlite3_stmt *fixed[SQ_FIXED_COUNT];
     int64_t schema_version; /* of base.tables; -1: not loaded */
@@ -146,6 +147,8 @@ int sq_read_payload(cs_sqlite *b, const cs_table *t, const char *payload, size_t
 /* Appends the JSON object of the key (columns from `at` on) or of the whole row. */
 void sq_put_key(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_table *t, cs_buf *out);
 void sq_put_row(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_table *t, cs_buf *out);
+/* The key in b->key. */
+void sq_put_key_values(cs_sqlite *b, const cs_table *t, cs_buf *out);
 /* The key out of a statement whose columns are all the table's. */
 void sq_put_key_of_row(cs_sqlite *b, sqlite3_stmt *stmt, const cs_table *t, cs_buf *out);
 /* Appends the present row with key b->key; *found 0: there is none. */

@@ -93,7 +93,7 @@ int sq_fail(cs_sqlite *b, csync_error *err, const char *what)
     int code = code_of(native);
 
     b->native = native;
-    if (err)
+    if (cs_error_writable(err))
         err->native_code = native;
     if (code == CSYNC_ENOMEM)
         return cs_fail_nomem(err);
@@ -129,10 +129,27 @@ int sq_fixed(cs_sqlite *b, enum sq_fixed which, sqlite3_stmt **out, csync_error 
     return rc;
 }
 
+/* A value that could not be bound would be NULL: such a statement must not run. */
+static int bind_failure(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err)
+{
+    SQ_API(b);
+    int failed = b->bind_failed;
+
+    b->bind_failed = SQLITE_OK;
+    sqlite3_reset(stmt);
+    if (failed == SQLITE_TOOBIG)
+        return cs_fail(err, CSYNC_EINVAL, "a value is larger than SQLite can hold");
+    return cs_fail_nomem(err);
+}
+
 int sq_step(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err)
 {
     SQ_API(b);
-    int rc = sqlite3_step(stmt);
+    int rc;
+
+    if (b->bind_failed)
+        return bind_failure(b, stmt, err);
+    rc = sqlite3_step(stmt);
 
     if (rc == SQLITE_ROW)
         return 1;

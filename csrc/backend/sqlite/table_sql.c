@@ -221,6 +221,7 @@ static void row_delete(cs_buf *s, const cs_table *t)
     put_row_where(s, t);
 }
 
+/* In the order of UTF-8 bytes, whatever the database's encoding is: hashes depend on it. */
 static void row_scan(cs_buf *s, const cs_table *t)
 {
     cs_buf_puts(s, "SELECT ");
@@ -231,7 +232,7 @@ static void row_scan(cs_buf *s, const cs_table *t)
     for (size_t i = 0; i < t->key_count; i++) {
         cs_buf_puts(s, i ? "," : "");
         cs_put_ident(s, t->columns[t->key[i]].name);
-        cs_buf_puts(s, " COLLATE BINARY");
+        cs_buf_puts(s, t->utf16 ? " COLLATE csync_utf8" : " COLLATE BINARY");
     }
 }
 

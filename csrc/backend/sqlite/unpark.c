@@ -101,7 +101,7 @@ static int try_entry(cs_sqlite *b, int64_t id, const csync_change *change, int *
         return rc;
     rc = sq_enter_row(b, t, change, &evicted, &reason, &why);
     if (rc != CSYNC_OK) {
-        *err = why;
+        cs_error_copy(err, &why);
         return rc;
     }
     *keys = reason && strcmp(reason, "foreign key") == 0 && t->in_cycle;
@@ -166,11 +166,8 @@ static int try_cycle(cs_sqlite *b, waiting *w, int *entered, csync_error *err)
 
 int sq_unpark(cs_sqlite *b, csync_error *err)
 {
-    csync_error local = CSYNC_ERROR_INIT;
     int rc = CSYNC_OK, entered = 1, cycle = 0;
 
-    if (!err)
-        err = &local;
     while (rc == CSYNC_OK && entered) {
         waiting w;
 

@@ -1,0 +1,575 @@
+/* test_out_of_memory.c - each allocation of each call fails once: the call answers CSYNC_ENOMEM, nothing has
+ * happened or all of it, nothing leaks, and the same call then succeeds on the same handle. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "snapshot.h"
+#include "support.h"
+
+/* ---- an allocator that fails when armed ---- */
+
+static struct {
+    long count, fail_at, live;
+    int and_after, has_failed;
+} mem;
+
+static int is_to_fail(void)
+{
+    int fails = mem.fail_at && (++mem.count == mem.fail_at || (mem.and_after && mem.count > mem.fail_at));
+
+    mem.has_failed |= fails;
+    return fails;
+}
+
+static void *take(void *user_data, size_t size)
+{
+    void *p = is_to_fail() ? NULL : malloc(size);
+
+    (void)user_data;
+    mem.live += p != NULL;
+    return p;
+}
+
+static void *retake(void *user_data, void *p, size_t size)
+{
+    (void)user_data;
+    return is_to_fail() ? NULL : realloc(p, size);
+}
+
+static void give(void *user_data, void *p)
+{
+    (void)user_data;
+    mem.live--;
+    free(p);
+}
+
+static void arm(long n, int and_after)
+{
+    mem.count = 0;
+    mem.fail_at = n;
+    mem.and_after = and_after;
+    mem.has_failed = 0;
+}
+
+static void disarm(void)
+{
+    mem.fail_at = 0;
+}
+
+static int hook(void **state)
+{
+    const csync_allocator a = {sizeof a, NULL, take, retake, give};
+
+    (void)state;
+    return csync_set_allocator(&a);
+}
+
+static int unhook(void **state)
+{
+    (void)state;
+    return csync_set_allocator(NULL);
+}
+
+/* ---- two replicas with everything in them that a call may meet ---- */
+
+static const char schema[] =
+    "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT UNIQUE);\n"
+    "CREATE TABLE visit(id INTEGER PRIMARY KEY, site INTEGER REFERENCES site, note TEXT CHECK(note<>'bad'));\n"
+    "CREATE TABLE person(id TEXT PRIMARY KEY, name TEXT, votes REAL) WITHOUT ROWID;\n"
+    "INSERT INTO site VALUES(1,'A'),(2,'B');\n"
+    "INSERT INTO visit VALUES(1,1,'x'),(2,1,'y'),(3,2,'z');\n"
+    "INSERT INTO person VALUES('a','Ada',1.5),('b','Bob',2.5)";
+
+/* Children before parents, a parent that never comes, a broken check, a freed name, a conflict, a parent that
+ * goes while children stay, an unknown table and column. */
+static const char page_json[] =
+    "{\"changes\":["
+    "{\"version\":1,\"tableName\":\"visit\",\"pkValue\":\"{\\\"id\\\":10}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":10,\\\"site\\\":10,\\\"note\\\":\\\"n\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":2,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":10}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":10,\\\"name\\\":\\\"J\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":3,\"tableName\":\"visit\",\"pkValue\":\"{\\\"id\\\":11}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":11,\\\"site\\\":99}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":4,\"tableName\":\"visit\",\"pkValue\":\"{\\\"id\\\":12}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":12,\\\"site\\\":1,\\\"note\\\":\\\"bad\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":5,\"tableName\":\"person\",\"pkValue\":\"{\\\"id\\\":\\\"a\\\"}\",\"operation\":\"update\","
+    "\"payload\":\"{\\\"id\\\":\\\"a\\\",\\\"name\\\":\\\"theirs\\\",\\\"votes\\\":9}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":6,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":1}\",\"operation\":\"delete\","
+    "\"origin\":\"gamma\",\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":7,\"tableName\":\"nowhere\",\"pkValue\":\"{\\\"id\\\":1}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":1}\",\"origin\":\"gamma\",\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":8,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":11}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":11,\\\"name\\\":\\\"A\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"}"
+    "],\"fromVersion\":0,\"toVersion\":8,\"hasMore\":false}";
+
+static csync *c, *peer;
+static csync_batch *page;
+
+static csync *replica(const char *origin)
+{
+    csync_open_options o = {.struct_size = sizeof o, .origin = origin};
+    csync *made = NULL;
+
+    OK(csync_open(&made, ":memory:", &o, err));
+    run(made, schema);
+    run(made, "CREATE TABLE extra(id INTEGER PRIMARY KEY, v)");
+    run(made, "INSERT INTO extra VALUES(1,'e'),(2,x'00ff')");
+    OK(csync_track(made, "site", NULL, err));
+    OK(csync_track(made, "visit", NULL, err));
+    OK(csync_track(made, "person", NULL, err));
+    return made;
+}
+
+static void build(int with_peer)
+{
+    c = replica("alpha");
+    run(c, "UPDATE person SET name='ours' WHERE id='a'");
+    OK(csync_batch_from_json(&page, page_json, sizeof page_json - 1, err));
+    peer = NULL;
+    if (!with_peer)
+        return;
+    peer = replica("beta");
+    OK(csync_apply(peer, page, NULL, NULL, NULL, err));
+    run(peer, "INSERT INTO visit VALUES(20,2,'q')");
+    run(c, "INSERT INTO visit VALUES(30,2,'r')");
+}
+
+static void unbuild(void)
+{
+    csync_batch_free(page);
+    csync_close(c);
+    csync_close(peer);
+    assert_int_equal(mem.live, 0);
+}
+
+/* ---- the calls ---- */
+
+static int track(csync_error *err)
+{
+    return csync_track(c, "extra", NULL, err);
+}
+
+static int track_by_keys(csync_error *err)
+{
+    csync_track_options o = {.struct_size = sizeof o, .capture = CSYNC_CAPTURE_KEYS};
+
+    return csync_track(c, "person", &o, err);
+}
+
+static int untrack(csync_error *err)
+{
+    return csync_untrack(c, "visit", err);
+}
+
+static int text_of(int (*fn)(csync *, char **, csync_error *), csync_error *err)
+{
+    char *json = NULL;
+    int rc = fn(c, &json, err);
+
+    if (rc != CSYNC_OK)
+        assert_null(json);
+    csync_free(json);
+    return rc;
+}
+
+static int tables(csync_error *err)
+{
+    return text_of(csync_tables, err);
+}
+
+static int parked(csync_error *err)
+{
+    return text_of(csync_parked, err);
+}
+
+static int list_conflicts(csync *on, char **json, csync_error *err)
+{
+    return csync_conflicts(on, 0, 0, json, err);
+}
+
+static int conflicts(csync_error *err)
+{
+    return text_of(list_conflicts, err);
+}
+
+static int list_triggers(csync *on, char **json, csync_error *err)
+{
+    return csync_trigger_sql(on, "extra", CSYNC_CAPTURE_KEYS, json, err);
+}
+
+static int trigger_sql(csync_error *err)
+{
+    return text_of(list_triggers, err);
+}
+
+static int hash(csync_error *err)
+{
+    char hex[CSYNC_HASH_SIZE];
+
+    return csync_hash(c, hex, err);
+}
+
+static int get_state(csync_error *err)
+{
+    csync_state st = {.struct_size = sizeof st};
+
+    return csync_get_state(c, &st, err);
+}
+
+static int changes(csync_error *err)
+{
+    csync_batch *out = NULL;
+    int rc = csync_changes(c, NULL, &out, err);
+
+    if (rc != CSYNC_OK)
+        assert_null(out);
+    csync_batch_free(out);
+    return rc;
+}
+
+static int apply(csync_error *err)
+{
+    csync_outcome *o = NULL;
+    int rc = csync_apply(c, page, NULL, &o, NULL, err);
+
+    if (rc != CSYNC_OK)
+        assert_null(o);
+    csync_outcome_free(o);
+    return rc;
+}
+
+/* Merges persons. Its own allocation does not fail: what a callback does is its own business. */
+static int merge(void *user_data, const csync_change *local, const csync_change *remote, const csync_change *base,
+                 csync_decision *d)
+{
+    static const char merged[] = "{\"id\":\"a\",\"name\":\"both\"}";
+    long n = mem.fail_at;
+
+    (void)user_data;
+    (void)remote;
+    (void)base;
+    d->kind = CSYNC_TAKE_REMOTE;
+    if (strcmp(local->table, "person") != 0)
+        return CSYNC_OK;
+    mem.fail_at = 0;
+    d->kind = CSYNC_MERGE;
+    d->payload = csync_malloc(sizeof merged);
+    memcpy(d->payload, merged, sizeof merged);
+    mem.fail_at = n;
+    return CSYNC_OK;
+}
+
+static int apply_with_resolver(csync_error *err)
+{
+    csync_sync_options o = {.struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = merge};
+    csync_result r = {.struct_size = sizeof r};
+
+    return csync_apply(c, page, &o, NULL, &r, err);
+}
+
+static int drop_row(void *user_data, int columns, const char *const *names, const csync_value *values)
+{
+    (void)user_data;
+    (void)columns;
+    (void)names;
+    (void)values;
+    return CSYNC_OK;
+}
+
+static int execute(csync_error *err)
+{
+    csync_value v[2] = {{.type = CSYNC_TEXT, .data = "new", .length = 3}, {.type = CSYNC_INTEGER, .integer = 1}};
+
+    return csync_execute(c, "UPDATE visit SET note=?1 WHERE site=?2 RETURNING *", v, 2, drop_row, NULL, NULL, err);
+}
+
+static int suppressed(csync_error *err)
+{
+    int rc = csync_suppress_begin(c, err);
+
+    if (rc == CSYNC_OK)
+        rc = csync_execute(c, "UPDATE person SET votes=0", NULL, 0, NULL, NULL, NULL, err);
+    if (rc == CSYNC_OK)
+        return csync_suppress_end(c, 1, err);
+    (void)csync_suppress_end(c, 0, NULL);
+    return rc;
+}
+
+static int sync_both(csync_error *err)
+{
+    csync_sync_options o = {.struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = merge};
+
+    return csync_sync(c, peer, &o, NULL, err);
+}
+
+/* ---- failing them ---- */
+
+typedef int (*call_fn)(csync_error *err);
+typedef struct world {
+    call_fn call;
+    char *before, *after;
+    int used; /* tries since it was built */
+} world;
+
+/* 1 when the world is as before. */
+static int check_failure(const world *w, int rc, const csync_error *e, long n)
+{
+    char *now = snapshot(c, SNAPSHOT_TIMELESS);
+    int is_before = strcmp(now, w->before) == 0, is_after = strcmp(now, w->after) == 0;
+
+    free(now);
+    if (rc == CSYNC_ENOMEM && !mem.has_failed)
+        fail_msg("allocation %ld: out of memory without a failed allocation", n);
+    if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
+        fail_msg("allocation %ld failed, the answer was %s: %s", n, csync_code_name(rc), e->message);
+    assert_int_equal(e->code, rc);
+    if (rc == CSYNC_OK ? !is_after : !is_before && !is_after)
+        fail_msg("allocation %ld failed (%s): the database is neither as before nor as after", n,
+                 csync_code_name(rc));
+    run(c, "BEGIN IMMEDIATE;\nROLLBACK");
+    return rc != CSYNC_OK && is_before;
+}
+
+static void succeed_now(const world *w, long n)
+{
+    char *now;
+
+    OK(w->call(err));
+    now = snapshot(c, SNAPSHOT_TIMELESS);
+    if (strcmp(now, w->after) != 0)
+        fail_msg("allocation %ld failed: the second try has another result", n);
+    free(now);
+}
+
+/* Returns 1 while there was such an allocation. A handle outlives a few failures; then the call succeeds on
+ * it, and nothing of it may be left. */
+static int fail_once(world *w, long n, int and_after)
+{
+    csync_error e = CSYNC_ERROR_INIT;
+    int rc, has_failed;
+
+    if (!w->used++)
+        build(0);
+    arm(n, and_after);
+    rc = w->call(&e);
+    has_failed = mem.has_failed;
+    disarm();
+    if (!check_failure(w, rc, &e, n) || w->used == 10) {
+        if (rc != CSYNC_OK)
+            succeed_now(w, n);
+        unbuild();
+        w->used = 0;
+    }
+    return has_failed;
+}
+
+static void fail_each(call_fn call)
+{
+    world w = {.call = call};
+
+    build(0);
+    w.before = snapshot(c, SNAPSHOT_TIMELESS);
+    OK(call(err));
+    w.after = snapshot(c, SNAPSHOT_TIMELESS);
+    unbuild();
+    for (long n = 1; fail_once(&w, n, 0); n++)
+        ;
+    for (long n = 1; fail_once(&w, n, 1); n += 3)
+        ;
+    free(w.before);
+    free(w.after);
+}
+
+#define FAILS_CLEANLY(call)                                                                              \
+    static void call##_fails_cleanly(void **state)                                                       \
+    {                                                                                                    \
+        (void)state;                                                                                     \
+        fail_each(call);                                                                                 \
+    }
+
+FAILS_CLEANLY(track)
+FAILS_CLEANLY(track_by_keys)
+FAILS_CLEANLY(untrack)
+FAILS_CLEANLY(tables)
+FAILS_CLEANLY(parked)
+FAILS_CLEANLY(conflicts)
+FAILS_CLEANLY(trigger_sql)
+FAILS_CLEANLY(hash)
+FAILS_CLEANLY(get_state)
+FAILS_CLEANLY(changes)
+FAILS_CLEANLY(apply)
+FAILS_CLEANLY(apply_with_resolver)
+FAILS_CLEANLY(execute)
+FAILS_CLEANLY(suppressed)
+
+/* The reports again, with something to report. */
+static void reports_of_full_tables_fail_cleanly(void **state)
+{
+    static const call_fn calls[] = {parked, conflicts, tables, hash, changes};
+    csync_error e = CSYNC_ERROR_INIT;
+
+    (void)state;
+    build(0);
+    OK(apply_with_resolver(err));
+    OK(changes(err));
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        char *before = snapshot(c, SNAPSHOT_EXACT);
+        int rc = CSYNC_ENOMEM;
+
+        for (long n = 1; mem.has_failed || n == 1; n++) {
+            arm(n, 0);
+            rc = calls[i](&e);
+            disarm();
+            assert_true(rc == CSYNC_OK || rc == CSYNC_ENOMEM);
+        }
+        assert_int_equal(rc, CSYNC_OK);
+        assert_unchanged(c, before);
+    }
+    unbuild();
+}
+
+/* Batches that are complete stay, so there are states between; but never on one side of a batch alone. */
+static void a_sync_fails_cleanly_and_the_next_completes(void **state)
+{
+    int has_failed = 1;
+
+    (void)state;
+    for (long n = 1; has_failed; n++) {
+        csync_error e = CSYNC_ERROR_INIT;
+        csync_result r = {.struct_size = sizeof r};
+        int rc;
+
+        build(1);
+        arm(n, 0);
+        rc = sync_both(&e);
+        has_failed = mem.has_failed;
+        disarm();
+        if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
+            fail_msg("allocation %ld failed, the answer was %s: %s", n, csync_code_name(rc), e.message);
+        run(c, "BEGIN IMMEDIATE;\nROLLBACK");
+        run(peer, "BEGIN IMMEDIATE;\nROLLBACK");
+        OK(sync_both(err));
+        assert_equal(c, peer);
+        assert_string_equal(text(c, "SELECT name FROM person WHERE id='a'"), "both");
+        assert_int_equal(number(c, "SELECT count(*) FROM _sync_parked"),
+                         number(peer, "SELECT count(*) FROM _sync_parked"));
+        OK(csync_sync(c, peer, NULL, &r, err));
+        assert_int_equal(r.pulled + r.pushed + r.lost + r.conflicts, 0);
+        unbuild();
+    }
+}
+
+static void opening_fails_cleanly(void **state)
+{
+    char path[] = "/tmp/csync-memory-XXXXXX";
+    csync_open_options o = {.struct_size = sizeof o, .origin = "alpha"};
+    int has_failed = 1;
+
+    (void)state;
+    for (int with_tables = 0; with_tables <= 1; with_tables++) {
+        for (long n = 1; has_failed; n++) {
+            csync_error e = CSYNC_ERROR_INIT;
+            csync *made = NULL;
+            int rc;
+
+            if (!with_tables) {
+                memcpy(path + sizeof path - 7, "XXXXXX", 6);
+                close(mkstemp(path));
+            }
+            arm(n, 0);
+            rc = csync_open(&made, path, &o, &e);
+            has_failed = mem.has_failed;
+            disarm();
+            assert_true(rc == CSYNC_OK || (rc == CSYNC_ENOMEM && has_failed && !made));
+            csync_close(made);
+            assert_int_equal(mem.live, 0);
+            OK(csync_open(&made, path, &o, err));
+            assert_string_equal(text(made, "SELECT value FROM _sync_state WHERE key='origin_id'"), "alpha");
+            if (!with_tables && !has_failed) {
+                run(made, schema);
+                OK(csync_track(made, "site", NULL, err));
+            } else if (!with_tables) {
+                unlink(path);
+            }
+            csync_close(made);
+        }
+        has_failed = 1;
+    }
+    unlink(path);
+    assert_int_equal(mem.live, 0);
+}
+
+/* ---- a cancel at each progress report: the batch that is open does not happen ---- */
+
+static long ticks, cancel_at;
+
+static int tick(void *user_data, const csync_progress *progress)
+{
+    (void)progress;
+    if (++ticks == cancel_at)
+        csync_cancel(user_data);
+    return CSYNC_OK;
+}
+
+static void a_cancel_at_each_report_leaves_whole_batches(void **state)
+{
+    static const char many[] = "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i+1 FROM n WHERE i<700) "
+                               "INSERT INTO site SELECT i, 'name '||i FROM n";
+
+    (void)state;
+    for (cancel_at = 1;; cancel_at++) {
+        csync *a = replica("alpha"), *b = replica("beta");
+        csync_sync_options o = {.struct_size = sizeof o, .batch_size = 150, .on_progress = tick, .user_data = a};
+        int rc;
+
+        run(b, many);
+        ticks = 0;
+        rc = csync_sync(a, b, &o, NULL, NULL);
+        if (ticks < cancel_at) {
+            assert_int_equal(rc, CSYNC_OK);
+            csync_close(a);
+            csync_close(b);
+            break;
+        }
+        assert_true(rc == CSYNC_ECANCELED || rc == CSYNC_OK);
+        run(a, "BEGIN IMMEDIATE;\nROLLBACK");
+        sync_all(a, b);
+        assert_equal(a, b);
+        csync_close(a);
+        csync_close(b);
+    }
+    assert_true(cancel_at > 8);
+    assert_int_equal(mem.live, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(opening_fails_cleanly),
+        cmocka_unit_test(track_fails_cleanly),
+        cmocka_unit_test(track_by_keys_fails_cleanly),
+        cmocka_unit_test(untrack_fails_cleanly),
+        cmocka_unit_test(tables_fails_cleanly),
+        cmocka_unit_test(parked_fails_cleanly),
+        cmocka_unit_test(conflicts_fails_cleanly),
+        cmocka_unit_test(trigger_sql_fails_cleanly),
+        cmocka_unit_test(hash_fails_cleanly),
+        cmocka_unit_test(get_state_fails_cleanly),
+        cmocka_unit_test(changes_fails_cleanly),
+        cmocka_unit_test(apply_fails_cleanly),
+        cmocka_unit_test(apply_with_resolver_fails_cleanly),
+        cmocka_unit_test(execute_fails_cleanly),
+        cmocka_unit_test(suppressed_fails_cleanly),
+        cmocka_unit_test(reports_of_full_tables_fail_cleanly),
+        cmocka_unit_test(a_sync_fails_cleanly_and_the_next_completes),
+        cmocka_unit_test(a_cancel_at_each_report_leaves_whole_batches),
+    };
+
+    return cmocka_run_group_tests(tests, hook, unhook);
+}
