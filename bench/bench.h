@@ -80,7 +80,8 @@ static inline sqlite3_stmt *prepare(sqlite3 *db, const char *text)
 
 static inline void step(sqlite3_stmt *stmt)
 {
-    must(sqlite3_step(stmt) == SQLITE_DONE, sqlite3_sql(stmt), sqlite3_errmsg(sqlite3_db_handle(stmt)));
+    must(sqlite3_step(stmt) == SQLITE_DONE, sqlite3_sql(stmt),
+         sqlite3_errmsg(sqlite3_db_handle(stmt)));
     sqlite3_reset(stmt);
 }
 
@@ -147,7 +148,8 @@ static UNUSED person *make_people(long n, unsigned generation)
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        p->name_len = snprintf(p->name, sizeof p->name, "%s %u", names[random % 5], (unsigned)(random >> 48));
+        p->name_len =
+            snprintf(p->name, sizeof p->name, "%s %u", names[random % 5], (unsigned)(random >> 48));
         p->email_len = snprintf(p->email, sizeof p->email, "user%ld.%u@example.com", i, generation);
         p->age = (int)((random >> 20) % 90);
         p->score = (double)(random >> 11) / 9007199254740992.0 * 100;

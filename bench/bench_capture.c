@@ -18,7 +18,8 @@ static sqlite3 *make_db(int kind)
 {
     const char *path = fresh_path("capture");
     sqlite3 *db = open_db(path);
-    csync_track_options o = {.struct_size = sizeof o, .capture = kind == KEYS ? CSYNC_CAPTURE_KEYS : 0};
+    csync_track_options o = {.struct_size = sizeof o,
+                             .capture = kind == KEYS ? CSYNC_CAPTURE_KEYS : 0};
     csync *replica;
 
     sql(db, PERSON_SQL);
@@ -60,8 +61,8 @@ static void measure(int kind, person *const people[2], long rows, int singly, do
     if (kind != UNTRACKED) {
         sqlite3_stmt *stmt = prepare(db, "SELECT count(*) FROM _sync_log");
 
-        must(sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int64(stmt, 0) == 3 * rows, "capture",
-             "the log does not hold every write");
+        must(sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int64(stmt, 0) == 3 * rows,
+             "capture", "the log does not hold every write");
         sqlite3_finalize(stmt);
     }
     sqlite3_close(db);
@@ -73,8 +74,8 @@ static void print(double best[KINDS][OPERATIONS], long rows, int singly)
 
     for (int k = 0; k < KINDS; k++)
         for (int o = 0; o < OPERATIONS; o++) {
-            printf("capture %-6s %-9s %5.2fx untracked  %7.3f us/row", operation_names[o], kind_names[k],
-                   best[k][o] / best[UNTRACKED][o], best[k][o] / (double)rows);
+            printf("capture %-6s %-9s %5.2fx untracked  %7.3f us/row", operation_names[o],
+                   kind_names[k], best[k][o] / best[UNTRACKED][o], best[k][o] / (double)rows);
             if (!singly && bars[k])
                 printf("   (bar: at most %d)", bars[k]);
             puts(singly ? "   one row per transaction" : "");
@@ -93,7 +94,8 @@ int main(void)
             measure(k, people, rows, 0, many[k]);
             measure(k, people, SINGLES < rows ? SINGLES : rows, 1, single[k]);
         }
-    printf("%ld rows in one transaction, %ld repetitions, SQLite %s\n", rows, reps, sqlite3_libversion());
+    printf("%ld rows in one transaction, %ld repetitions, SQLite %s\n", rows, reps,
+           sqlite3_libversion());
     print(many, rows, 0);
     print(single, SINGLES < rows ? SINGLES : rows, 1);
     remove_path("capture");

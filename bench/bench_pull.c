@@ -20,7 +20,7 @@ typedef struct job {
     long rows, pages, next;
     person *people;
     csync *source;
-    bytes *json;       /* the pages of the source's log */
+    bytes *json; /* the pages of the source's log */
     bytes *changesets; /* of the same rows, as many in each */
 } job;
 
@@ -231,11 +231,11 @@ static void print(const double best[KINDS], long rows)
         [PULL] = "pull of wire JSON",      [PULL_TRIGGER] = "  beside the user's trigger",
         [PULL_RELAY] = "  and logging it", [CHANGESET] = "sqlite3changeset_apply",
         [SYNC] = "sync, both sides",       [SERVE] = "serving the pages"};
-    static const char *const bars[KINDS] = {[PULL] = "   (bar: at most 2.3)",
-                                            [PULL_TRIGGER] = "   (bar: at most 3.8)"};
+    static const char *const bars[KINDS] = {
+        [PULL] = "   (bar: at most 2.3)", [PULL_TRIGGER] = "   (bar: at most 3.8)"};
 
-    printf("plain inserts %.3f us/row, beside the user's trigger %.3f\n", best[PLAIN] / (double)rows,
-           best[PLAIN_TRIGGER] / (double)rows);
+    printf("plain inserts %.3f us/row, beside the user's trigger %.3f\n",
+           best[PLAIN] / (double)rows, best[PLAIN_TRIGGER] / (double)rows);
     for (int k = PULL; k < KINDS; k++)
         printf("%-28s %5.2fx plain inserts  %6.3f us/row%s\n", names[k], best[k] / best[PLAIN],
                best[k] / (double)rows, bars[k] ? bars[k] : "");
@@ -271,7 +271,8 @@ int main(void)
         for (int k = 0; k < KINDS; k++)
             if (is_wanted(k))
                 least(&best[k], run(&j, (enum kind)k));
-    printf("%ld rows, pages of %d, %ld repetitions, SQLite %s\n", j.rows, PAGE, reps, sqlite3_libversion());
+    printf("%ld rows, pages of %d, %ld repetitions, SQLite %s\n", j.rows, PAGE, reps,
+           sqlite3_libversion());
     print(best, j.rows);
     csync_close(j.source);
     for (long i = 0; i < j.pages; i++) {
