@@ -172,8 +172,12 @@ int csync_sync(csync *replica, csync *peer, const csync_sync_options *options, c
         return cs_fail(err, CSYNC_EINVAL, "a replica cannot sync with itself");
     if (result && (rc = CS_STRUCT_CHECK(result, err)) != CSYNC_OK)
         return rc;
+    cs_replica_begin_drive(peer); /* a callback may close it */
     rc = csync_get_state(peer, &state, err);
-    return rc == CSYNC_OK ? drive(replica, state.origin, &remote, options, result, err) : rc;
+    if (rc == CSYNC_OK)
+        rc = drive(replica, state.origin, &remote, options, result, err);
+    cs_replica_end_drive(peer);
+    return rc;
 }
 
 static int check_remote(const csync_remote *remote, int direction, csync_error *err)

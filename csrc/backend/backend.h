@@ -5,6 +5,8 @@
  * whoever began it rolls back after a failure. */
 #ifndef CS_BACKEND_H
 #define CS_BACKEND_H
+#include <stdatomic.h>
+
 #include "codec/value.h"
 #include "csync.h"
 #include "model/change.h"
@@ -154,6 +156,7 @@ struct cs_backend {
     size_t table_count;
     char origin[CSYNC_ORIGIN_SIZE];
     int relay; /* applied changes are logged; known within a transaction */
+    const atomic_int *cancelled; /* set while the call is to stop; NULL until there is a handle */
 };
 
 /* Sets status, reason (static text) and message of an item that is refused or parked. */

@@ -85,6 +85,25 @@ static int check_answer(const cs_answer *a, csync_error *err)
     return CSYNC_OK;
 }
 
+/* The peer can stand no further than this replica's log goes; and what it took moves it on. */
+static int check_claim(csync *c, const answering *w, int taken, csync_error *err)
+{
+    const csync_batch *batch = w->a->batch;
+    int64_t top = 0, claim;
+    int rc = c->backend->ops->log_top(c->backend, &top, err);
+
+    if (rc != CSYNC_OK || !w->a->outcome)
+        return rc;
+    claim = w->a->outcome->position;
+    if (top < batch->to_version)
+        top = batch->to_version;
+    if (claim <= top && !(taken && batch->count && claim <= batch->from_version))
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EPROTO,
+                   "the peer answered position %lld to a push of versions %lld to %lld",
+                   (long long)claim, (long long)batch->from_version, (long long)batch->to_version);
+}
+
 static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
 {
     answering *w = ctx;
@@ -99,6 +118,8 @@ static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
         rc = b->ops->fold(b, err);
     if (rc == CSYNC_OK && !w->peer.id)
         rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
+    if (rc == CSYNC_OK)
+        rc = check_claim(c, w, taken, err);
     for (size_t i = 0; taken && rc == CSYNC_OK && i < batch->count; i++)
         rc = take_entry(c, w, i, err);
     w->peer.pushed = w->a->outcome ? w->a->outcome->position : batch->to_version;

@@ -19,6 +19,7 @@ int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csyn
         return cs_fail_nomem(err);
     }
     c->backend = backend;
+    backend->cancelled = &c->cancelled;
     c->pid = getpid();
     atomic_init(&c->references, 1);
     rc = origin ? cs_origin_check(origin, err) : CSYNC_OK;
@@ -38,9 +39,6 @@ static int check_usable(csync *c, csync_error *err)
 {
     if (c->closed)
         return cs_fail(err, CSYNC_EMISUSE, "the replica is closed");
-    if (c->pid != getpid())
-        return cs_fail(err, CSYNC_EMISUSE,
-                       "the replica was opened before fork; open it again in the child process");
     return CSYNC_OK;
 }
 
@@ -62,6 +60,9 @@ int cs_replica_enter(csync *c, csync_error *err)
     cs_error_clear(err);
     if (!c)
         return cs_fail(err, CSYNC_EMISUSE, "the replica is NULL");
+    if (c->pid != getpid()) /* asked before the lock: a thread of the parent may have held it */
+        return cs_fail(err, CSYNC_EMISUSE,
+                       "the replica was opened before fork; open it again in the child process");
     if (cs_lock_enter(&c->lock) != CSYNC_OK)
         return cs_fail(err, CSYNC_EBUSY,
                        "the replica is in use: it was called from its own callback");
@@ -76,7 +77,7 @@ int cs_replica_enter(csync *c, csync_error *err)
 
 int cs_replica_leave(csync *c, int rc, csync_error *err)
 {
-    int close_now = c->close_wanted && !c->driving;
+    int close_now = atomic_load(&c->close_wanted) && !atomic_load(&c->driving);
 
     if (rc == CSYNC_EBUSY) /* cancelled while it waited for another writer */
         rc = cs_replica_cancelled(c, err) == CSYNC_OK ? rc : CSYNC_ECANCELED;
@@ -91,38 +92,30 @@ void cs_replica_begin_drive(csync *c)
 {
     begin_run(c);
     cs_replica_retain(c);
-    if (!c->driving++)
-        c->driver = pthread_self();
+    atomic_fetch_add(&c->driving, 1);
 }
 
 void cs_replica_end_drive(csync *c)
 {
     end_run(c);
-    if (!--c->driving && c->close_wanted)
+    if (atomic_fetch_sub(&c->driving, 1) == 1 && atomic_load(&c->close_wanted))
         cs_replica_close(c);
     cs_replica_release(c);
 }
 
-static void close_database(csync *c)
-{
-    cs_backend *b = c->backend;
-
-    c->backend = NULL;
-    c->closed = 1;
-    if (b && c->pid == getpid()) /* in a child the connection belongs to the parent */
-        b->ops->close(b);
-}
-
 void cs_replica_close(csync *c)
 {
-    int driven = c->driving && pthread_equal(c->driver, pthread_self());
-
-    if (driven || cs_lock_enter(&c->lock) != CSYNC_OK) {
-        c->close_wanted = 1;
+    if (c->pid != getpid())
+        return; /* connection and lock belong to the parent */
+    if (atomic_load(&c->driving) || cs_lock_enter(&c->lock) != CSYNC_OK) {
+        atomic_store(&c->close_wanted, 1);
         return;
     }
-    c->close_wanted = 0;
-    close_database(c);
+    atomic_store(&c->close_wanted, 0);
+    if (!c->closed)
+        c->backend->ops->close(c->backend);
+    c->backend = NULL;
+    c->closed = 1;
     cs_lock_leave(&c->lock);
     cs_replica_release(c);
 }
@@ -134,7 +127,7 @@ void cs_replica_retain(csync *c)
 
 void cs_replica_release(csync *c)
 {
-    if (atomic_fetch_sub(&c->references, 1) != 1)
+    if (c->pid != getpid() || atomic_fetch_sub(&c->references, 1) != 1)
         return;
     cs_lock_destroy(&c->lock);
     cs_free(c);

@@ -1,7 +1,6 @@
 /* replica.h - the handle, and the transactions that everything runs in. */
 #ifndef CS_REPLICA_H
 #define CS_REPLICA_H
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -14,9 +13,8 @@ struct csync {
     cs_backend *backend;
     pid_t pid; /* of the process that opened it */
     int closed; /* the database is closed; memory stays until the last session is gone */
-    int close_wanted; /* csync_close came from inside a call or a driver: it waits for the outermost */
-    int driving; /* a driver runs calls on this replica ... */
-    pthread_t driver; /* ... in this thread */
+    atomic_int close_wanted; /* csync_close came while a call or a driver runs: it waits for the last */
+    atomic_int driving; /* drivers that run calls on this replica */
     atomic_int references; /* the owner's and one per session */
     int suppressing; /* between csync_suppress_begin and _end */
     atomic_int running; /* calls, and drivers that make several */
@@ -29,7 +27,7 @@ int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csyn
 int cs_replica_enter(csync *c, csync_error *err);
 /* Leaves it; returns rc, or CSYNC_ECANCELED for what a cancelled call failed with. */
 int cs_replica_leave(csync *c, int rc, csync_error *err);
-/* csync_close: now, or when the outermost call of this thread returns. */
+/* csync_close: now, or when the driver or call that runs has ended. */
 void cs_replica_close(csync *c);
 void cs_replica_retain(csync *c);
 void cs_replica_release(csync *c);

@@ -250,7 +250,7 @@ int cs_session_outcome(csync_session *s, const csync_outcome *outcome, csync_err
     if (rc != CSYNC_OK)
         return rc;
     s->asked = 0;
-    rc = taken ? advance(s, s->batch, err) : missed(s, err);
+    rc = taken && a.position >= s->batch->to_version ? advance(s, s->batch, err) : missed(s, err);
     if (rc == CSYNC_OK && taken && !s->batch->has_more && a.position == s->batch->to_version)
         start_phase(s, DONE);
     cs_batch_destroy(s->batch);

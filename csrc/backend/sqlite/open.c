@@ -4,6 +4,8 @@
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
 
+#define BUSY_STEP_MS 5
+
 /* Memory that mirrors rows of the database is dropped when a transaction did not happen. */
 static void forget_origins(cs_sqlite *b)
 {
@@ -52,8 +54,9 @@ static void rollback(cs_backend *base)
     b->in_tx = 0;
     for (int i = 0; i < SQ_FIXED_COUNT; i++) /* a statement that still runs would hold the rollback up */
         sqlite3_reset(b->fixed[i]);
-    if (!sqlite3_get_autocommit(b->db))
-        sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL);
+    while (!sqlite3_get_autocommit(b->db) && /* a cancel may interrupt the ROLLBACK too */
+           sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_INTERRUPT)
+        ;
     b->flag_set = b->suppressed = 0;
     base->relay = 0; /* what the transaction switched on is off again; the next one reads it */
     sq_forget_all(b);
@@ -183,6 +186,18 @@ static const char *path_of(const char *url)
     return strncmp(url, "//", 2) == 0 ? url + 2 : url;
 }
 
+/* Waits in small steps, so that a cancel is noticed. */
+static int on_busy(void *ctx, int count)
+{
+    cs_sqlite *b = ctx;
+    SQ_API(b);
+
+    if (count * BUSY_STEP_MS >= b->busy_ms || (b->base.cancelled && atomic_load(b->base.cancelled)))
+        return 0;
+    sqlite3_sleep(BUSY_STEP_MS);
+    return 1;
+}
+
 static int busy_timeout(const csync_open_options *options)
 {
     if (options->busy_timeout_ms == 0)
@@ -197,7 +212,8 @@ static int configure(cs_sqlite *b, const csync_open_options *options, csync_erro
     SQ_API(b);
 
     sqlite3_extended_result_codes(b->db, 1);
-    sqlite3_busy_timeout(b->db, busy_timeout(options));
+    b->busy_ms = busy_timeout(options);
+    sqlite3_busy_handler(b->db, on_busy, b);
     if (sqlite3_db_config(b->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL) != SQLITE_OK)
         return sq_fail(b, err, "cannot configure the connection");
     return sq_exec(

@@ -84,6 +84,7 @@ typedef struct cs_sqlite {
     const sqlite3_api_routines *api;
     sqlite3 *db;
     int owned; /* close it */
+    int busy_ms; /* how long to wait for another writer */
     int in_tx;
     int bind_failed; /* SQLite's code of a value that could not be bound; the next step fails */
     int native; /* SQLite's extended code of the last failure */
@@ -101,6 +102,9 @@ typedef struct cs_sqlite {
     int64_t next_version; /* of the log, while merging */
     int captured; /* this merge has made entries of this replica's own: what foreign keys did */
     int foreign_keys; /* the connection enforces them */
+    int deferred; /* they are checked late in this transaction, so each row is checked by itself */
+    int lenient; /* while all rows of a cycle are written before any is checked */
+    int any_parked; /* there are, or may be, parked changes */
     cs_row key_row, payload_row; /* what key and cells borrow from */
     cs_value *key; /* decoded key of the change at hand */
     cs_value *cells; /* decoded payload, by column; */

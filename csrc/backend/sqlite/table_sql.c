@@ -72,6 +72,12 @@ static void head_get(cs_buf *s, const cs_table *t)
     put_head_where(s, t);
 }
 
+/* A key column whose equal values may differ in content (1 and 1.0, 'a' and 'A') is written as well. */
+static int key_may_vary(const cs_column *c)
+{
+    return c->affinity == CS_AFF_BLOB || strcmp(c->collation, "BINARY") != 0;
+}
+
 /* INSERT ... ON CONFLICT DO UPDATE up to and with the plain assignments. */
 static void head_upsert(cs_buf *s, const cs_table *t)
 {
@@ -85,6 +91,9 @@ static void head_upsert(cs_buf *s, const cs_table *t)
     put_head_keys(s, t);
     cs_buf_puts(s, ") DO UPDATE SET version=excluded.version,ts=excluded.ts,origin=excluded.origin,"
                    "seq=excluded.seq,state=excluded.state,via=excluded.via");
+    for (size_t i = 0; i < t->key_count; i++)
+        if (key_may_vary(&t->columns[t->key[i]]))
+            cs_buf_printf(s, ",k%zu=excluded.k%zu", i + 1, i + 1);
 }
 
 static const char clear_base[] = ",base_version=0,base_ts=0,base_origin=0,base_seq=0";
@@ -116,22 +125,23 @@ static void head_fold(cs_buf *s, const cs_table *t)
                       SQ_AGREED, names[i], names[i]);
 }
 
+/* An older change that the peer has cannot make an agreed head less agreed. */
 static void head_agree(cs_buf *s, const cs_table *t)
 {
-    size_t n = t->key_count;
     static const char *const names[] = {"ts", "origin", "seq"};
+    size_t n = t->key_count;
 
     cs_buf_puts(s, "UPDATE ");
     put_heads_name(s, t);
     cs_buf_printf(s,
-                  " SET state=CASE WHEN ts=?%zu AND origin=?%zu AND seq=?%zu THEN state|%d "
-                  "ELSE state&~%d END",
-                  n + 1, n + 2, n + 3, SQ_AGREED, SQ_AGREED);
+                  " SET state=CASE WHEN ts=?%zu AND origin=?%zu AND seq=?%zu THEN state|%d ELSE "
+                  "state END,base_version=0",
+                  n + 1, n + 2, n + 3, SQ_AGREED);
     for (size_t i = 0; i < 3; i++)
         cs_buf_printf(s,
-                      ",base_%s=CASE WHEN ts=?%zu AND origin=?%zu AND seq=?%zu THEN 0 ELSE ?%zu END",
-                      names[i], n + 1, n + 2, n + 3, n + 1 + i);
-    cs_buf_puts(s, ",base_version=0");
+                      ",base_%s=CASE WHEN state&%d OR (ts=?%zu AND origin=?%zu AND seq=?%zu) THEN 0 "
+                      "ELSE ?%zu END",
+                      names[i], SQ_AGREED, n + 1, n + 2, n + 3, n + 1 + i);
     put_head_where(s, t);
 }
 
@@ -167,12 +177,6 @@ static void row_get(cs_buf *s, const cs_table *t)
     cs_buf_puts(s, " FROM ");
     put_main_table(s, t);
     put_row_where(s, t);
-}
-
-/* A key column whose equal values may differ in content (1 and 1.0, 'a' and 'A') is written as well. */
-static int key_may_vary(const cs_column *c)
-{
-    return c->affinity == CS_AFF_BLOB || strcmp(c->collation, "BINARY") != 0;
 }
 
 static void put_upsert(cs_buf *s, const cs_table *t, const unsigned char *mask)
