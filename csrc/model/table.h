@@ -52,6 +52,8 @@ typedef struct cs_table {
     int strict;
     int utf16; /* the database compares text as UTF-16 */
     int rank; /* parents before children */
+    int deferred; /* a foreign key is checked only at COMMIT */
+    int untracked_acts; /* a foreign key of an untracked table does something when a row here goes */
     int in_cycle; /* a foreign key leads back to the table itself, so no order of rows is always right */
     int acts_on_delete; /* a foreign key of some table does something when a row here goes */
     int blocks_delete; /* or forbids that it goes */

@@ -41,6 +41,12 @@ def pytest_report_header():
     )
 
 
+def pytest_collection_finish():
+    """What exists now stays: the collections after each test need not look at it (36 ms each)."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_forgotten():
     """A replica that a test leaves open warns when it is collected, and a warning is an error."""

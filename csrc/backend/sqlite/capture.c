@@ -10,6 +10,7 @@
  * an order that foreign keys like. */
 int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err)
 {
+    SQ_API(b);
     cs_buf sql = {0};
     int rc;
 
@@ -21,7 +22,9 @@ int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err)
     cs_buf_printf(&sql, ",0,0,%lld,0,0,0 FROM main.", (long long)b->me);
     cs_put_ident(&sql, t->name);
     rc = sq_exec_buf(b, &sql, err);
-    return rc == CSYNC_OK ? sq_state_put_text(b, "unlogged", "1", err) : rc;
+    if (rc == CSYNC_OK && sqlite3_changes(b->db) > 0)
+        rc = sq_state_put_text(b, "unlogged", "1", err);
+    return rc;
 }
 
 /* ---- after triggers were lost ---- */

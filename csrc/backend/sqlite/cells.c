@@ -79,6 +79,26 @@ void sq_bind(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value)
     }
 }
 
+static int is_inside(const char *text, const cs_row *row)
+{
+    return row->scratch && text >= row->scratch && text < row->scratch + row->scratch_cap;
+}
+
+/* Only what had to be decoded is not in the JSON text itself. */
+void sq_bind_passing(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value)
+{
+    SQ_API(b);
+
+    if (!value->len ||
+        (!is_inside(value->text, &b->payload_row) && !is_inside(value->text, &b->key_row)))
+        sq_bind(b, stmt, at, value);
+    else if (value->type == CS_BLOB)
+        note(b, sqlite3_bind_blob64(stmt, at, value->text, value->len, SQLITE_TRANSIENT));
+    else
+        note(b,
+             sqlite3_bind_text64(stmt, at, value->text, value->len, SQLITE_TRANSIENT, SQLITE_UTF8));
+}
+
 int sq_bind_key(cs_sqlite *b, sqlite3_stmt *stmt, const cs_table *t)
 {
     for (size_t i = 0; i < t->key_count; i++)
@@ -190,6 +210,24 @@ static int same_value(const cs_value *a, const cs_value *b)
     if (a->type == CS_INT || a->type == CS_BOOL)
         return a->integer == b->integer;
     return a->len == b->len && (a->len == 0 || memcmp(a->text, b->text, a->len) == 0);
+}
+
+int sq_is_key(cs_sqlite *b, const cs_table *t, const char *pk)
+{
+    cs_row row = {.any_bytes = 1};
+    const char *name;
+    size_t name_len, same = 0, seen = 0;
+    cs_value value;
+    int rc = cs_row_open(&row, pk, strlen(pk), NULL);
+
+    while (rc == CSYNC_OK && (rc = cs_row_next(&row, &name, &name_len, &value, NULL)) == 1) {
+        ptrdiff_t at = find_key(t, seen++, name, name_len);
+
+        same += at >= 0 && same_value(&value, &b->key[at]);
+        rc = CSYNC_OK;
+    }
+    cs_row_close(&row);
+    return rc == CSYNC_OK && same == t->key_count;
 }
 
 /* The payload's key is the change's key; a payload may leave its key out. */

@@ -94,8 +94,8 @@ static int evict(cs_sqlite *b, cs_table *t, const cs_stamp *stamp, int *evicted,
     return rc;
 }
 
-int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, int *parked,
-                 const char **reason, csync_error *err)
+int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
+                 csync_error *err)
 {
     cs_stamp stamp = {0, change->origin, change->seq};
     csync_error why = CSYNC_ERROR_INIT;
@@ -108,7 +108,6 @@ int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, int *par
         return CSYNC_OK;
     rc = evict(b, t, &stamp, &evicted, &why);
     if (rc == CSYNC_OK && evicted) {
-        *parked = 1;
         rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
         if (rc == CSYNC_OK)
             rc = sq_write_row(b, t, change, reason, err);

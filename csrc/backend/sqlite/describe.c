@@ -328,6 +328,24 @@ static int read_foreign_keys(cs_sqlite *b, cs_table *t, csync_error *err)
     return rc;
 }
 
+/* The catalogue has no better word for it than the statement's own text. */
+static int read_deferred(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = catalogue(b,
+                       "SELECT sql LIKE '%deferred%' FROM main.sqlite_master WHERE type='table' AND "
+                       "name=?1",
+                       t->name, &stmt, err);
+
+    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
+        t->deferred = sqlite3_column_int(stmt, 0);
+        rc = CSYNC_OK;
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
 static int read_encoding(cs_sqlite *b, cs_table *t, csync_error *err)
 {
     SQ_API(b);
@@ -378,6 +396,8 @@ int sq_describe(cs_sqlite *b, const char *table, int capture, cs_table **out, cs
         rc = read_uniques(b, t, err);
     if (rc == CSYNC_OK)
         rc = read_foreign_keys(b, t, err);
+    if (rc == CSYNC_OK && t->fk_count)
+        rc = read_deferred(b, t, err);
     if (rc == CSYNC_OK)
         rc = read_encoding(b, t, err);
     if (rc == CSYNC_OK)

@@ -66,6 +66,28 @@ int sq_head_set_parked(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *e
     return sq_run(b, stmt, err);
 }
 
+int sq_bind_head(cs_sqlite *b, sqlite3_stmt *stmt, int skip, const cs_item *item,
+                 const cs_merge *how, int64_t version, csync_error *err)
+{
+    SQ_API(b);
+    const cs_change *c = item->change;
+    int state = (c->pub.operation == CSYNC_DELETE ? SQ_DELETED : 0) |
+                (how->agreed && !item->local ? SQ_AGREED : 0);
+    int at = skip + (int)item->table->key_count + 1;
+    int64_t origin = 0;
+    int rc = sq_origin_id(b, c->pub.origin, &origin, err);
+
+    for (size_t i = 0; i < item->table->key_count; i++)
+        sq_bind_passing(b, stmt, skip + (int)i + 1, &b->key[i]);
+    sqlite3_bind_int64(stmt, at, version);
+    sqlite3_bind_int64(stmt, at + 1, c->ts);
+    sqlite3_bind_int64(stmt, at + 2, origin);
+    sqlite3_bind_int64(stmt, at + 3, item->local ? version : c->pub.seq);
+    sqlite3_bind_int64(stmt, at + 4, state);
+    sqlite3_bind_int64(stmt, at + 5, item->local ? 0 : how->via);
+    return rc;
+}
+
 int sq_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;

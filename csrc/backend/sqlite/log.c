@@ -34,18 +34,27 @@ int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_LOG_PENDING, &stmt, err);
+    int64_t top = 0;
+    int rc = sq_log_top(base, &top, err);
 
     *found = 0;
+    if (rc == CSYNC_OK)
+        rc = sq_fixed(b, SQ_LOG_PENDING, &stmt, err);
     if (rc != CSYNC_OK)
         return rc;
-    sqlite3_bind_int64(stmt, 1, since);
+    if (since >= b->foreign_from && since < b->foreign_to) /* else a long pull is quadratic */
+        sqlite3_bind_int64(stmt, 1, b->foreign_to);
+    else
+        sqlite3_bind_int64(stmt, 1, since);
     sq_bind_text(b, stmt, 2, base->origin);
     rc = sq_step(b, stmt, err);
     *found = rc == 1;
     sqlite3_reset(stmt);
-    if (rc == 0)
+    if (rc == 0) {
+        b->foreign_from = since;
+        b->foreign_to = top;
         rc = has_unlogged(b, found, err);
+    }
     return rc < 0 ? rc : CSYNC_OK;
 }
 
@@ -79,6 +88,32 @@ static int next_version(cs_sqlite *b, int64_t *out, csync_error *err)
     return rc;
 }
 
+/* The key as the row spells it ('a' or 'A', 1 or 1.0), where there is a row: its payload spells it so. */
+static int head_key(cs_sqlite *b, cs_table *t, sqlite3_stmt *head, cs_buf *pk, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *row;
+    int rc;
+
+    sq_put_key(b, head, 0, t, pk);
+    rc = cs_buf_check(pk, err);
+    if (rc == CSYNC_OK)
+        rc = sq_read_key(b, t, pk->data, pk->len, err);
+    if (rc == CSYNC_OK)
+        rc = sq_table_stmt(b, t, SQT_ROW_GET, &row, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_key(b, row, t);
+    rc = sq_step(b, row, err);
+    if (rc == 1) {
+        cs_buf_clear(pk);
+        sq_put_key_of_row(b, row, t, pk);
+        rc = cs_buf_check(pk, err);
+    }
+    sqlite3_reset(row);
+    return rc;
+}
+
 /* The head at `stmt` (SQT_HEAD_UNLOGGED) gets the log entry `version`; its row is read when it is sent. */
 static int log_head(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int64_t version, csync_error *err)
 {
@@ -90,8 +125,7 @@ static int log_head(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int64_t versi
     sqlite3_stmt *put;
     int rc;
 
-    sq_put_key(b, stmt, 0, t, &pk);
-    rc = cs_buf_check(&pk, err);
+    rc = head_key(b, t, stmt, &pk, err);
     cs_time_format(sqlite3_column_int64(stmt, n), timestamp);
     change.timestamp = timestamp;
     change.operation = sqlite3_column_int64(stmt, n + 3) & SQ_DELETED ? CSYNC_DELETE : CSYNC_INSERT;
@@ -146,6 +180,24 @@ static int log_all_heads(cs_sqlite *b, int all, int64_t *version, csync_error *e
     return rc;
 }
 
+/* Changes that no table here can hold are heads too, without an entry in a heads table. */
+static int log_unknown(cs_sqlite *b, int64_t *version, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    csync_change change;
+    int rc = sq_fixed(b, SQ_PARK_LIST, &stmt, err);
+
+    while (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
+        sq_read_parked(b, stmt, &change);
+        rc = CSYNC_OK;
+        if (!cs_backend_table(&b->base, change.table, strlen(change.table)))
+            rc = sq_log_append(b, (*version)++, &change, change.seq, err);
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
 int sq_complete_log(cs_backend *base, int all, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
@@ -160,6 +212,8 @@ int sq_complete_log(cs_backend *base, int all, csync_error *err)
         rc = next_version(b, &version, err);
     if (rc == CSYNC_OK)
         rc = log_all_heads(b, all, &version, err);
+    if (rc == CSYNC_OK && all && !base->relay)
+        rc = log_unknown(b, &version, err);
     if (rc == CSYNC_OK)
         rc = sq_state_put_int(b, "folded_version", version - 1, err);
     return rc == CSYNC_OK ? sq_state_put_text(b, "unlogged", "0", err) : rc;

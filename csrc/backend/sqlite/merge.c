@@ -19,8 +19,9 @@ typedef struct merge {
     size_t count;
     size_t *waiting; /* won, but refused so far */
     size_t n_waiting;
-    int parked; /* there are parked changes, from before or since */
-    int suspect; /* a row was written, but a deferred foreign key is not satisfied */
+    size_t *saved; /* room for a copy of waiting */
+    size_t singly; /* changes of `order` before this one go singly */
+    size_t setback; /* how many did after the last bulk that failed */
     size_t done;
 } merge;
 
@@ -36,39 +37,32 @@ static int take_head(merge *m, cs_item *item, int force, int *won, csync_error *
 {
     cs_sqlite *b = m->b;
     SQ_API(b);
-    const cs_change *c = item->change;
     int logged = item->local || m->how->relay;
-    int state = (c->pub.operation == CSYNC_DELETE ? SQ_DELETED : 0) |
-                (m->how->agreed && !item->local ? SQ_AGREED : 0);
     sqlite3_stmt *stmt;
-    int64_t origin = 0;
-    int at;
-    int rc = sq_origin_id(b, c->pub.origin, &origin, err);
+    int rc = sq_table_stmt(b, item->table, force ? SQT_HEAD_FORCE : SQT_HEAD_TAKE, &stmt, err);
 
     if (rc == CSYNC_OK)
-        rc = sq_table_stmt(b, item->table, force ? SQT_HEAD_FORCE : SQT_HEAD_TAKE, &stmt, err);
-    if (rc != CSYNC_OK)
-        return rc;
-    at = sq_bind_key(b, stmt, item->table);
-    sqlite3_bind_int64(stmt, at, logged ? b->next_version : 0);
-    sqlite3_bind_int64(stmt, at + 1, c->ts);
-    sqlite3_bind_int64(stmt, at + 2, origin);
-    sqlite3_bind_int64(stmt, at + 3, item->local ? b->next_version : c->pub.seq);
-    sqlite3_bind_int64(stmt, at + 4, state);
-    sqlite3_bind_int64(stmt, at + 5, item->local ? 0 : m->how->via);
-    rc = sq_run(b, stmt, err);
+        rc = sq_bind_head(b, stmt, 0, item, m->how, logged ? b->next_version : 0, err);
+    if (rc == CSYNC_OK)
+        rc = sq_run(b, stmt, err);
     *won = rc == CSYNC_OK && sqlite3_changes(b->db) > 0;
     return rc;
 }
 
-/* The row's content against the change's, both in canonical form. */
+/* The row's content against the change's, both in canonical form. A change that lacks columns of ours, or
+ * has others, comes from another schema and is the same change all the same. */
 static int compare_content(merge *m, cs_item *item, int *order, csync_error *err)
 {
     cs_buf row = {0}, ours = {0}, theirs = {0};
-    int found = 0;
-    int rc = sq_row_payload(m->b, item->table, &row, &found, err);
+    int found = 0, whole = 1;
+    int rc;
 
     *order = 0;
+    for (size_t i = 0; i < item->table->count; i++)
+        whole &= m->b->present[i];
+    if (!whole)
+        return CSYNC_OK;
+    rc = sq_row_payload(m->b, item->table, &row, &found, err);
     if (rc == CSYNC_OK && found)
         rc = cs_canonical_json(&ours, row.data, row.len, err);
     if (rc == CSYNC_OK && found)
@@ -88,7 +82,7 @@ static int compare_content(merge *m, cs_item *item, int *order, csync_error *err
 
 /* The head was not beaten. Equal stamps are one change, unless a copied file made two of it: then delete
  * before row and the canonical payload decide. */
-static int settle_loser(merge *m, cs_item *item, int *won, csync_error *err)
+static int settle_loser(merge *m, cs_item *item, int decoded, int *won, csync_error *err)
 {
     cs_stamp mine = cs_change_stamp(item->change);
     int deletes = item->change->pub.operation == CSYNC_DELETE, order = 0;
@@ -104,7 +98,7 @@ static int settle_loser(merge *m, cs_item *item, int *won, csync_error *err)
     item->status = CSYNC_DUPLICATE;
     if (deletes != head.deleted)
         order = deletes ? 1 : -1;
-    else if (!deletes && !head.parked)
+    else if (!deletes && !head.parked && decoded)
         rc = compare_content(m, item, &order, err);
     if (rc != CSYNC_OK || order == 0)
         return rc;
@@ -146,7 +140,7 @@ static int write_item(merge *m, size_t index, int decoded, csync_error *err)
     int rc = decoded ? sq_put_cells(b, item->table, &reason, &why) : CSYNC_OK;
 
     if (rc == CSYNC_OK && (!decoded || (reason && strcmp(reason, "unique") == 0)))
-        rc = sq_enter_row(b, item->table, &item->change->pub, &m->parked, &reason, &why);
+        rc = sq_enter_row(b, item->table, &item->change->pub, &reason, &why);
     if (rc != CSYNC_OK) {
         cs_error_copy(err, &why);
         return rc;
@@ -156,21 +150,7 @@ static int write_item(merge *m, size_t index, int decoded, csync_error *err)
         return CSYNC_OK;
     }
     item->status = CSYNC_APPLIED;
-    m->suspect |= b->foreign_keys && sq_violated(b);
     return CSYNC_OK;
-}
-
-/* Rows that forbid the delete are parked first: their parent is gone everywhere. */
-static int delete_item(merge *m, size_t index, csync_error *err)
-{
-    cs_item *item = &m->items[index];
-    int rc = CSYNC_OK;
-
-    if (m->b->foreign_keys && item->table->blocks_delete)
-        rc = sq_park_children(m->b, item->table, 0, err);
-    if (rc == CSYNC_OK)
-        rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
-    return rc == CSYNC_OK ? write_item(m, index, 0, err) : rc;
 }
 
 /* Decodes key and payload. A malformed change is rejected; a column that we do not have is no fault. */
@@ -212,17 +192,17 @@ static int merge_item(merge *m, size_t index, csync_error *err)
         return CSYNC_OK;
     }
     if (rc == CSYNC_OK && !won)
-        rc = settle_loser(m, item, &won, err);
+        rc = settle_loser(m, item, !reason, &won, err);
     if (rc != CSYNC_OK || !won)
         return rc;
-    if (m->parked)
+    if (m->b->any_parked)
         rc = drop_parked(m, item, err);
     if (rc == CSYNC_OK)
         rc = log_winner(m, item, err);
     if (rc != CSYNC_OK)
         return rc;
     if (item->change->pub.operation == CSYNC_DELETE)
-        return delete_item(m, index, err);
+        return write_item(m, index, 0, err);
     if (reason)
         cs_item_refuse(item, CSYNC_PARKED, reason, why.message);
     else
@@ -277,12 +257,63 @@ static int make_order(merge *m, size_t count, size_t *upserts, csync_error *err)
     return CSYNC_OK;
 }
 
+/* ---- many at once ---- */
+
+/* What foreign keys do to other rows has to be captured statement by statement. */
+static int may_bulk(const merge *m, const cs_item *item)
+{
+    const cs_table *t = item->table;
+
+    return !item->force && !item->local && item->change->pub.operation != CSYNC_DELETE &&
+           t->count <= SQ_BULK_COLUMNS && !(t->acts_on_update && m->b->foreign_keys);
+}
+
+/* How many changes from `from` on one statement can take, at most SQ_BULK. */
+static size_t bulk_length(const merge *m, size_t from, size_t to)
+{
+    const cs_item *first = &m->items[m->order[from]];
+    size_t n = 0;
+
+    while (n < SQ_BULK && from + n < to && m->items[m->order[from + n]].table == first->table &&
+           may_bulk(m, &m->items[m->order[from + n]]))
+        n++;
+    return n;
+}
+
+/* *done: how many changes have gone. Where it fails, the next ones go singly, more of them each time. */
+static int merge_bulk(merge *m, size_t from, size_t to, size_t *done, csync_error *err)
+{
+    size_t n = m->b->any_parked || m->b->deferred || from < m->singly ? 0 : bulk_length(m, from, to);
+    int written = 0;
+    int rc =
+        n == SQ_BULK ? sq_bulk(m->b, m->items, m->order + from, m->how, &written, err) : CSYNC_OK;
+
+    *done = written ? n : 0;
+    for (size_t i = from; rc == CSYNC_OK && i < from + *done; i++) {
+        rc = log_winner(m, &m->items[m->order[i]], err);
+        m->items[m->order[i]].status = CSYNC_APPLIED;
+    }
+    if (n == SQ_BULK && !written) {
+        m->setback = m->setback ? 2 * m->setback : SQ_BULK;
+        m->singly = from + m->setback;
+    } else if (!written && m->singly < from + n) {
+        m->singly = from + n;
+    }
+    return rc;
+}
+
 static int merge_range(merge *m, size_t from, size_t to, csync_error *err)
 {
-    for (size_t i = from; i < to; i++) {
-        int rc = merge_item(m, m->order[i], err);
+    size_t done;
 
-        if (rc == CSYNC_OK)
+    for (size_t i = from; i < to; i += done) {
+        int rc = merge_bulk(m, i, to, &done, err);
+
+        if (rc == CSYNC_OK && !done) {
+            done = 1;
+            rc = merge_item(m, m->order[i], err);
+        }
+        for (size_t n = 0; rc == CSYNC_OK && n < done; n++)
             rc = tick(m, err);
         if (rc != CSYNC_OK)
             return rc;
@@ -343,22 +374,34 @@ static int in_cycle(const merge *m)
     return 0;
 }
 
-/* With foreign keys deferred every row of a cycle gets in; those whose parent is missing all the same are
- * taken out again. */
-static int settle_deferred(merge *m, csync_error *err)
+/* All rows of a cycle are written before any is checked; those whose parent is missing all the same go out
+ * again. Should that leave a key unsatisfied, the attempt is undone and all of them wait. */
+static int write_cycle(merge *m, csync_error *err)
 {
-    int rc = CSYNC_OK, progress;
+    size_t n = m->n_waiting;
+    int progress, undo;
+    int rc;
 
-    if (!m->b->foreign_keys || (!m->suspect && !in_cycle(m)))
+    if (!m->b->deferred || !in_cycle(m))
         return CSYNC_OK;
-    rc = sq_defer(m->b, 1, err);
-    if (rc == CSYNC_OK && in_cycle(m))
-        rc = retry_pass(m, &progress, err);
+    rc = sq_attempt(m->b, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    m->b->lenient = 1;
+    memcpy(m->saved, m->waiting, n * sizeof *m->saved);
+    rc = retry_pass(m, &progress, err);
+    m->b->lenient = 0;
     if (rc == CSYNC_OK && sq_violated(m->b))
         rc = sq_park_orphans(m->b, err);
-    if (rc == CSYNC_OK)
-        rc = sq_defer(m->b, 0, err);
-    return rc;
+    undo = rc != CSYNC_OK || sq_violated(m->b);
+    if (undo) {
+        memcpy(m->waiting, m->saved, n * sizeof *m->saved);
+        m->n_waiting = n;
+        for (size_t i = 0; i < n; i++)
+            cs_item_refuse(&m->items[m->waiting[i]], CSYNC_PARKED, "foreign key",
+                           "the row that it refers to is not there");
+    }
+    return rc == CSYNC_OK ? sq_attempt_end(m->b, undo, err) : rc;
 }
 
 static int park_waiting(merge *m, csync_error *err)
@@ -427,41 +470,47 @@ static int run(merge *m, size_t count, csync_error *err)
     int rc = make_order(m, count, &upserts, err);
 
     if (rc == CSYNC_OK)
-        rc = sq_any_parked(m->b, &m->parked, err);
-    if (rc == CSYNC_OK)
         rc = merge_range(m, 0, upserts, err);
     if (rc == CSYNC_OK)
         rc = retry(m, err);
     if (rc == CSYNC_OK)
-        rc = settle_deferred(m, err);
+        rc = write_cycle(m, err);
     if (rc == CSYNC_OK)
         rc = park_waiting(m, err);
-    if (rc == CSYNC_OK)
-        rc = sq_any_parked(m->b, &m->parked, err);
     if (rc == CSYNC_OK)
         rc = merge_range(m, upserts, m->count, err);
     if (rc == CSYNC_OK)
         rc = park_deletes(m, upserts, err);
     if (rc == CSYNC_OK)
         rc = park_unknown(m, count, err);
-    if (rc == CSYNC_OK)
-        rc = sq_any_parked(m->b, &m->parked, err);
-    if (rc == CSYNC_OK && m->parked)
+    if (rc == CSYNC_OK && m->b->any_parked)
         rc = sq_unpark(m->b, err);
-    return rc == CSYNC_OK && m->parked ? final_status(m, err) : rc;
+    return rc == CSYNC_OK && m->b->any_parked ? final_status(m, err) : rc;
+}
+
+/* Whether keys are checked late is settled once for the transaction, before its first write. */
+static int settle_keys(cs_sqlite *b, csync_error *err)
+{
+    int64_t on = 0;
+    int rc = sq_query_int(b, "PRAGMA foreign_keys", &on, err);
+
+    b->foreign_keys = on != 0;
+    b->deferred = b->lenient = 0;
+    for (size_t i = 0; i < b->base.table_count; i++)
+        b->deferred |=
+            b->foreign_keys && (b->base.tables[i]->in_cycle || b->base.tables[i]->deferred);
+    return rc == CSYNC_OK && b->deferred ? sq_exec(b, "PRAGMA defer_foreign_keys=ON", err) : rc;
 }
 
 int sq_merge_begin(cs_sqlite *b, csync_error *err)
 {
-    int64_t on = 0;
     int rc = sq_log_top(&b->base, &b->next_version, err);
 
     b->next_version++;
     b->captured = 0;
     if (rc == CSYNC_OK)
-        rc = sq_query_int(b, "PRAGMA foreign_keys", &on, err);
-    b->foreign_keys = on != 0;
-    return rc;
+        rc = sq_any_parked(b, &b->any_parked, err);
+    return rc == CSYNC_OK ? settle_keys(b, err) : rc;
 }
 
 int sq_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how, csync_error *err)
@@ -472,10 +521,11 @@ int sq_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
 
     if (rc != CSYNC_OK)
         return rc;
-    m.order = cs_calloc(2 * count + 2, sizeof *m.order);
+    m.order = cs_calloc(3 * count + 3, sizeof *m.order);
     if (!m.order)
         return cs_fail_nomem(err);
     m.waiting = m.order + count + 1;
+    m.saved = m.waiting + count + 1;
     rc = run(&m, count, err);
     if (rc == CSYNC_OK && b->captured)
         rc = sq_fold(base, err);

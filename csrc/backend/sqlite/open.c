@@ -59,6 +59,7 @@ static void rollback(cs_backend *base)
         ;
     b->flag_set = b->suppressed = 0;
     base->relay = 0; /* what the transaction switched on is off again; the next one reads it */
+    b->foreign_from = b->foreign_to = 0;
     sq_forget_all(b);
     forget_origins(b);
 }
@@ -223,7 +224,7 @@ static int configure(cs_sqlite *b, const csync_open_options *options, csync_erro
 int cs_sqlite_open(cs_backend **out, const char *url, const csync_open_options *options,
                    csync_error *err)
 {
-    static const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
+    static const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     const sqlite3_api_routines *sqlite3_api;
     cs_sqlite *b;
     int rc = sq_bound(&sqlite3_api, err);

@@ -30,6 +30,7 @@ int sq_park_add(cs_sqlite *b, const csync_change *c, const char *reason, const c
     sq_bind_text(b, stmt, 9, message);
     rc = sq_run(b, stmt, err);
     *id = sqlite3_last_insert_rowid(b->db);
+    b->any_parked = 1;
     return rc;
 }
 

@@ -11,11 +11,6 @@ int sq_violated(cs_sqlite *b)
     return sqlite3_db_status(b->db, SQLITE_DBSTATUS_DEFERRED_FKS, &now, &high, 0) == SQLITE_OK && now;
 }
 
-int sq_defer(cs_sqlite *b, int on, csync_error *err)
-{
-    return sq_exec(b, on ? "PRAGMA defer_foreign_keys=ON" : "PRAGMA defer_foreign_keys=OFF", err);
-}
-
 void sq_touch(cs_table *t)
 {
     sq_prepared *p = t->prepared;
@@ -76,15 +71,48 @@ static int last_version(cs_sqlite *b, int64_t *out, csync_error *err)
     return sq_log_top(&b->base, out, err);
 }
 
-static int drop_own_entry(cs_sqlite *b, const cs_table *t, int64_t after, csync_error *err)
+static int drop_entry(cs_sqlite *b, int64_t version, csync_error *err)
 {
     sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_LOG_DROP_AFTER, &stmt, err);
+    int rc = sq_fixed(b, SQ_LOG_DROP, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_int(b, stmt, 1, version);
+    return sq_run(b, stmt, err);
+}
+
+/* The row's own entries go: the change already has one. (The application's triggers may have made more.) */
+static int drop_own_entries(cs_sqlite *b, const cs_table *t, int64_t after, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_AFTER, &stmt, err);
 
     if (rc != CSYNC_OK)
         return rc;
     sq_bind_int(b, stmt, 1, after);
     sq_bind_text(b, stmt, 2, t->name);
+    while ((rc = sq_step(b, stmt, err)) == 1) {
+        rc = CSYNC_OK;
+        if (sq_is_key(b, t, sq_column_text(b, stmt, 1)))
+            rc = drop_entry(b, sqlite3_column_int64(stmt, 0), err);
+        if (rc != CSYNC_OK)
+            break;
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+/* What was captured is read from its row when it is sent: a change of the same batch may still write it. */
+static int blank_payloads(cs_sqlite *b, int64_t after, csync_error *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_BLANK, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_int(b, stmt, 1, after);
     return sq_run(b, stmt, err);
 }
 
@@ -105,11 +133,9 @@ static int capture(cs_sqlite *b, int on, csync_error *err)
     return sq_run(b, stmt, err);
 }
 
-/* Runs the statement with capture on. The row's own entry is the last one (its AFTER trigger fires when
- * the foreign keys have acted) and goes: the change already has an entry. */
 static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csync_error *err)
 {
-    int64_t before = 0, after = 0;
+    int64_t before = 0;
     int rc = last_version(b, &before, err), off;
 
     if (rc == CSYNC_OK)
@@ -121,14 +147,74 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
     if (rc == CSYNC_OK)
         rc = off;
     if (rc == CSYNC_OK)
-        rc = drop_own_entry(b, t, before, err);
+        rc = drop_own_entries(b, t, before, err);
     if (rc == CSYNC_OK)
-        rc = last_version(b, &after, err);
+        rc = blank_payloads(b, before, err);
+    b->captured |= rc == CSYNC_OK;
+    return rc;
+}
+
+static int run_fixed(cs_sqlite *b, enum sq_fixed which, csync_error *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, which, &stmt, err);
+
+    return rc == CSYNC_OK ? sq_run(b, stmt, err) : rc;
+}
+
+int sq_attempt(cs_sqlite *b, csync_error *err)
+{
+    return run_fixed(b, SQ_SAVEPOINT, err);
+}
+
+int sq_attempt_end(cs_sqlite *b, int undo, csync_error *err)
+{
+    int rc = undo ? run_fixed(b, SQ_UNDO, err) : CSYNC_OK;
+
+    return rc == CSYNC_OK ? run_fixed(b, SQ_RELEASE, err) : rc;
+}
+
+/* With keys checked late SQLite refuses nothing by itself: a row that leaves a key unsatisfied is undone, so
+ * that the count of open violations is right again. (Switching the pragma within a transaction is not a
+ * way: SQLite counts deferred and immediate violations apart.) */
+static int run_checked(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, int acts, csync_error *err)
+{
+    int violated = 0;
+    int rc = sq_attempt(b, err);
+
     if (rc != CSYNC_OK)
         return rc;
-    b->next_version = after + 1;
-    b->captured = 1;
-    return CSYNC_OK;
+    rc = acts ? run_captured(b, t, stmt, err) : sq_run(b, stmt, err);
+    violated = rc == CSYNC_OK && sq_violated(b);
+    if (rc != CSYNC_OK || violated) {
+        int native = violated ? SQLITE_CONSTRAINT_FOREIGNKEY : b->native;
+        int undone = sq_attempt_end(b, 1, rc == CSYNC_OK ? err : NULL);
+
+        b->native = native;
+        if (undone != CSYNC_OK || !violated)
+            return rc != CSYNC_OK ? rc : undone;
+        return cs_fail(err, CSYNC_EDB, "FOREIGN KEY constraint failed");
+    }
+    return sq_attempt_end(b, 0, err);
+}
+
+static int run_row(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int acts, csync_error *err)
+{
+    int64_t top = 0;
+    int rc;
+
+    acts = acts && b->foreign_keys;
+    if (b->deferred && !b->lenient)
+        rc = run_checked(b, t, stmt, acts, err);
+    else
+        rc = acts ? run_captured(b, t, stmt, err) : sq_run(b, stmt, err);
+    if (rc == CSYNC_OK)
+        sq_touch(t);
+    if (rc == CSYNC_OK && acts) {
+        rc = last_version(b, &top, err);
+        b->next_version = top + 1;
+    }
+    return rc;
 }
 
 int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err)
@@ -144,10 +230,17 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
         for (size_t i = 0; i < t->count; i++)
             if (b->present[i])
                 sq_bind(b, stmt, (int)i + 1, &b->cells[i]);
-        rc = t->acts_on_update && b->foreign_keys ? run_captured(b, t, stmt, err)
-                                                  : sq_run(b, stmt, err);
+        rc = run_row(b, t, stmt, t->acts_on_update, err);
     }
-    sq_touch(t);
+    return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
+}
+
+int sq_put_rows(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, const char **reason, csync_error *err)
+{
+    int rc = sq_run(b, stmt, err);
+
+    if (rc == CSYNC_OK)
+        sq_touch(t);
     return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
 }
 
@@ -158,11 +251,40 @@ int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *e
 
     if (rc == CSYNC_OK) {
         sq_bind_key(b, stmt, t);
-        rc = t->acts_on_delete && b->foreign_keys ? run_captured(b, t, stmt, err)
-                                                  : sq_run(b, stmt, err);
+        rc = run_row(b, t, stmt, t->acts_on_delete, err);
     }
-    sq_touch(t);
     return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
+}
+
+/* Parks the children and deletes again. */
+static int delete_after_children(cs_sqlite *b, cs_table *t, const csync_change *change, int all,
+                                 const char **reason, csync_error *err)
+{
+    int rc = sq_park_children(b, t, all, err);
+
+    *reason = NULL;
+    if (rc == CSYNC_OK)
+        rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
+    return rc == CSYNC_OK ? sq_delete_row(b, t, reason, err) : rc;
+}
+
+/* The row is gone everywhere. Rows that forbid it are parked first; if an action of a foreign key is itself
+ * refused (SET NULL on NOT NULL, a cascade onto rows that forbid it), all that refer to it are. */
+static int leave(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
+                 csync_error *err)
+{
+    int rc;
+
+    if (!b->foreign_keys || (!t->blocks_delete && !t->acts_on_delete))
+        return sq_delete_row(b, t, reason, err);
+    if (t->blocks_delete)
+        rc = delete_after_children(b, t, change, 0, reason, err);
+    else
+        rc = sq_delete_row(b, t, reason, err);
+    if (rc != CSYNC_OK || !*reason)
+        return rc;
+    rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
+    return rc == CSYNC_OK ? delete_after_children(b, t, change, 1, reason, err) : rc;
 }
 
 int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
@@ -172,7 +294,7 @@ int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const ch
 
     *reason = NULL;
     if (change->operation == CSYNC_DELETE)
-        return sq_delete_row(b, t, reason, err);
+        return leave(b, t, change, reason, err);
     rc = sq_read_payload(b, t, change->payload, strlen(change->payload), err);
     if (rc == CSYNC_ESCHEMA)
         *reason = "unknown column";

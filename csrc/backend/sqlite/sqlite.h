@@ -15,12 +15,20 @@
 /* Bits of a head's state column. */
 enum { SQ_DELETED = 1, SQ_AGREED = 2 };
 
+/* How many changes a statement of bulk.c takes, and of how many columns at most. */
+enum { SQ_BULK = 50, SQ_BULK_COLUMNS = 100 };
+/* Parameters of a head besides its key. */
+enum { SQ_HEAD_PARAMS = 6 };
+
 /* Statements that do not depend on a user table; their SQL is in statement.c. */
 enum sq_fixed {
     SQ_BEGIN,
     SQ_BEGIN_WRITE,
     SQ_COMMIT,
     SQ_ROLLBACK,
+    SQ_SAVEPOINT,
+    SQ_UNDO,
+    SQ_RELEASE,
     SQ_SCHEMA_VERSION,
     SQ_STATE_GET,
     SQ_STATE_PUT,
@@ -33,7 +41,9 @@ enum sq_fixed {
     SQ_LOG_LOCAL_SCAN,
     SQ_LOG_ENTRY,
     SQ_LOG_PENDING,
-    SQ_LOG_DROP_AFTER,
+    SQ_LOG_AFTER,
+    SQ_LOG_DROP,
+    SQ_LOG_BLANK,
     SQ_ORIGIN_ID,
     SQ_ORIGIN_ADD,
     SQ_ORIGIN_TEXT,
@@ -58,7 +68,8 @@ enum sq_fixed {
 enum sq_per_table {
     SQT_HEAD_GET, /* key -> version, ts, origin, seq, state, via, parked, base_* */
     SQT_HEAD_TAKE, /* key, version, ts, origin, seq, state, via: only if it beats the head */
-    SQT_HEAD_FORCE, /* the same, whatever the head is */
+    SQT_HEADS_TAKE, /* SQ_BULK times the same */
+    SQT_HEAD_FORCE, /* as SQT_HEAD_TAKE, whatever the head is */
     SQT_HEAD_FOLD, /* the same, and an agreed head becomes the base */
     SQT_HEAD_AGREE, /* key, ts, origin, seq: agreed if it is the head, else the base */
     SQT_HEAD_PARK, /* key, id of the parked change or 0 */
@@ -66,6 +77,7 @@ enum sq_per_table {
     SQT_HEAD_UNLOGGED, /* key columns and stamp of the heads without a log entry; ?1 0: only our own */
     SQT_ROW_GET,
     SQT_ROW_PUT,
+    SQT_ROWS_PUT, /* SQ_BULK times the same */
     SQT_ROW_DELETE,
     SQT_ROW_SCAN,
     SQT_ORPHANS, /* the key columns of the rows that refer to a parent that is not there */
@@ -100,6 +112,7 @@ typedef struct cs_sqlite {
     char **origin_texts; /* by id */
     size_t origin_cap;
     int64_t next_version; /* of the log, while merging */
+    int64_t foreign_from, foreign_to; /* the log's entries in between are not this replica's own */
     int captured; /* this merge has made entries of this replica's own: what foreign keys did */
     int foreign_keys; /* the connection enforces them */
     int deferred; /* they are checked late in this transaction, so each row is checked by itself */
@@ -137,6 +150,8 @@ void sq_forget_all(cs_sqlite *b);
 /* cells.c - JSON <-> bound values. */
 int sq_reserve_cells(cs_sqlite *b, csync_error *err);
 void sq_bind(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value);
+/* The same for a value that the next row that is read may overwrite. */
+void sq_bind_passing(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value);
 void sq_bind_text(cs_sqlite *b, sqlite3_stmt *stmt, int at, const char *text);
 void sq_bind_int(cs_sqlite *b, sqlite3_stmt *stmt, int at, int64_t value);
 int sq_bind_key(cs_sqlite *b, sqlite3_stmt *stmt, const cs_table *t); /* ?1.. from b->key; next index */
@@ -144,6 +159,8 @@ void sq_column(cs_sqlite *b, sqlite3_stmt *stmt, int at, cs_value *out);
 const char *sq_column_text(cs_sqlite *b, sqlite3_stmt *stmt, int at); /* NULL for NULL */
 /* Decodes a key into b->key. CSYNC_EINVAL: not exactly the key columns, or NULL among them. */
 int sq_read_key(cs_sqlite *b, const cs_table *t, const char *pk, size_t len, csync_error *err);
+/* 1 when `pk` is the key in b->key. */
+int sq_is_key(cs_sqlite *b, const cs_table *t, const char *pk);
 /* Decodes a payload into b->cells and b->present; checks its key against b->key. CSYNC_EINVAL: the key
  * differs or it is no row; CSYNC_ESCHEMA: an unknown column. */
 int sq_read_payload(cs_sqlite *b, const cs_table *t, const char *payload, size_t len,
@@ -208,6 +225,16 @@ int sq_heads_get(cs_backend *b, cs_item *items, size_t count, csync_error *err);
 int sq_head_change(cs_backend *b, const cs_item *item, csync_batch *batch, csync_error *err);
 int sq_agree(cs_backend *b, cs_table *table, const csync_change *change, csync_error *err);
 
+/* The parameters of SQT_HEAD_TAKE, behind the first `skip` ones; the key is in b->key. `version`: of the log
+ * entry here, or 0. */
+int sq_bind_head(cs_sqlite *b, sqlite3_stmt *stmt, int skip, const cs_item *item,
+                 const cs_merge *how, int64_t version, csync_error *err);
+
+/* bulk.c - the SQ_BULK upserts items[order[0]]... of one table. *done 1: all have won and are written; 0:
+ * nothing was changed. */
+int sq_bulk(cs_sqlite *b, const cs_item *items, const size_t *order, const cs_merge *how, int *done,
+            csync_error *err);
+
 /* fold.c */
 int sq_fold(cs_backend *b, csync_error *err);
 int sq_needs_fold(cs_backend *b, int *needed, csync_error *err);
@@ -231,12 +258,14 @@ int sq_page(cs_backend *b, const cs_page_request *request, csync_batch *batch, c
 /* row.c - writing rows. In both, *reason stays NULL when the row was written, and says in a word why it
  * cannot be written now (err holds the text); the transaction goes on either way. */
 int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err);
+/* Runs a statement that is bound. */
+int sq_put_rows(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, const char **reason, csync_error *err);
 int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err);
-/* The row of `change`, whose key is in b->key: deleted, or decoded and written. */
+/* The row of `change`, whose key is in b->key: deleted, or decoded and written. Rows that refer to a row
+ * that is deleted are parked. Leaves b->key undefined. */
 int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);
 int sq_violated(cs_sqlite *b); /* 1 while a deferred foreign key is not satisfied */
-int sq_defer(cs_sqlite *b, int on, csync_error *err);
 void sq_touch(cs_table *t);
 
 /* merge.c - deciding and writing the changes of a batch. */
@@ -282,9 +311,9 @@ int sq_park_orphans(cs_sqlite *b, csync_error *err); /* every row that refers to
 
 /* collide.c - rows that exclude each other: the higher stamp is the visible one, on every replica alike. */
 /* Writes the row of `change` (key in b->key); a row that it collides with on a UNIQUE index is parked if
- * its stamp is lower. Else as sq_write_row. *parked is set when a row was parked. */
-int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, int *parked,
-                 const char **reason, csync_error *err);
+ * its stamp is lower. Else as sq_write_row. */
+int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
+                 csync_error *err);
 
 /* unpark.c - trying parked changes again, until none enters any more. */
 int sq_unpark(cs_sqlite *b, csync_error *err);
@@ -293,6 +322,9 @@ int sq_parked_count(cs_backend *b, int64_t *count, csync_error *err);
 int sq_any_parked(cs_sqlite *b, int *any, csync_error *err);
 /* What merge needs to know of log and connection; unpark on its own needs it too. */
 int sq_merge_begin(cs_sqlite *b, csync_error *err);
+/* Brackets an attempt that may be undone. */
+int sq_attempt(cs_sqlite *b, csync_error *err);
+int sq_attempt_end(cs_sqlite *b, int undo, csync_error *err);
 /* Changes that came before their table was tracked. */
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
 

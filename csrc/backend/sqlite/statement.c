@@ -10,6 +10,9 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [SQ_COMMIT] = "COMMIT",
     [SQ_ROLLBACK] = "ROLLBACK",
+    [SQ_SAVEPOINT] = "SAVEPOINT csync_attempt",
+    [SQ_UNDO] = "ROLLBACK TO csync_attempt",
+    [SQ_RELEASE] = "RELEASE csync_attempt",
     [SQ_SCHEMA_VERSION] = "PRAGMA main.schema_version",
     [SQ_STATE_GET] = "SELECT value FROM main._sync_state WHERE key=?1",
     [SQ_STATE_PUT] = "INSERT INTO main._sync_state(key,value) VALUES(?1,?2) "
@@ -30,8 +33,10 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                      "FROM main._sync_log WHERE version=?1",
     [SQ_LOG_PENDING] = "SELECT 1 FROM main._sync_log WHERE version>?1 AND "
                        "(origin IS NULL OR origin=?2) LIMIT 1",
-    [SQ_LOG_DROP_AFTER] = "DELETE FROM main._sync_log WHERE version>?1 AND table_name=?2 AND "
-                          "origin IS NULL AND version=(SELECT max(version) FROM main._sync_log)",
+    [SQ_LOG_AFTER] = "SELECT version,pk_value FROM main._sync_log WHERE version>?1 AND "
+                     "table_name=?2 AND origin IS NULL",
+    [SQ_LOG_DROP] = "DELETE FROM main._sync_log WHERE version=?1",
+    [SQ_LOG_BLANK] = "UPDATE main._sync_log SET payload=NULL WHERE version>?1 AND origin IS NULL",
     [SQ_ORIGIN_ID] = "SELECT id FROM main._sync_origins WHERE origin=?1",
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",

@@ -79,15 +79,21 @@ static int key_may_vary(const cs_column *c)
 }
 
 /* INSERT ... ON CONFLICT DO UPDATE up to and with the plain assignments. */
-static void head_upsert(cs_buf *s, const cs_table *t)
+static void head_upsert(cs_buf *s, const cs_table *t, size_t rows)
 {
+    size_t params = t->key_count + SQ_HEAD_PARAMS;
+
     cs_buf_puts(s, "INSERT INTO ");
     put_heads_name(s, t);
     cs_buf_puts(s, "(");
     put_head_keys(s, t);
-    cs_buf_puts(s, ",version,ts,origin,seq,state,via) VALUES(");
-    put_params(s, 1, t->key_count + 6);
-    cs_buf_puts(s, ") ON CONFLICT(");
+    cs_buf_puts(s, ",version,ts,origin,seq,state,via) VALUES");
+    for (size_t i = 0; i < rows; i++) {
+        cs_buf_puts(s, i ? ",(" : "(");
+        put_params(s, 1 + i * params, params);
+        cs_buf_putc(s, ')');
+    }
+    cs_buf_puts(s, " ON CONFLICT(");
     put_head_keys(s, t);
     cs_buf_puts(s, ") DO UPDATE SET version=excluded.version,ts=excluded.ts,origin=excluded.origin,"
                    "seq=excluded.seq,state=excluded.state,via=excluded.via");
@@ -100,14 +106,15 @@ static const char clear_base[] = ",base_version=0,base_ts=0,base_origin=0,base_s
 
 static void head_force(cs_buf *s, const cs_table *t)
 {
-    head_upsert(s, t);
+    head_upsert(s, t, 1);
     cs_buf_puts(s, clear_base);
 }
 
 /* The order of stamps: timestamp, then the origin's text, then seq. Equal stamps are not taken. */
-static void head_take(cs_buf *s, const cs_table *t)
+static void heads_take_many(cs_buf *s, const cs_table *t, size_t rows)
 {
-    head_force(s, t);
+    head_upsert(s, t, rows);
+    cs_buf_puts(s, clear_base);
     cs_buf_puts(s, " WHERE excluded.ts>ts OR excluded.ts=ts AND CASE WHEN excluded.origin=origin "
                    "THEN excluded.seq>seq ELSE (SELECT o.origin FROM main._sync_origins o WHERE "
                    "o.id=excluded.origin)>(SELECT o.origin FROM main._sync_origins o WHERE o.id=");
@@ -115,11 +122,21 @@ static void head_take(cs_buf *s, const cs_table *t)
     cs_buf_puts(s, ".origin) END");
 }
 
+static void head_take(cs_buf *s, const cs_table *t)
+{
+    heads_take_many(s, t, 1);
+}
+
+static void heads_take(cs_buf *s, const cs_table *t)
+{
+    heads_take_many(s, t, SQ_BULK);
+}
+
 static void head_fold(cs_buf *s, const cs_table *t)
 {
     static const char *const names[] = {"version", "ts", "origin", "seq"};
 
-    head_upsert(s, t);
+    head_upsert(s, t, 1);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         cs_buf_printf(s, ",base_%s=CASE WHEN state&%d THEN %s ELSE base_%s END", names[i],
                       SQ_AGREED, names[i], names[i]);
@@ -179,7 +196,7 @@ static void row_get(cs_buf *s, const cs_table *t)
     put_row_where(s, t);
 }
 
-static void put_upsert(cs_buf *s, const cs_table *t, const unsigned char *mask)
+static void put_upsert(cs_buf *s, const cs_table *t, const unsigned char *mask, size_t rows)
 {
     size_t written = 0;
 
@@ -192,11 +209,15 @@ static void put_upsert(cs_buf *s, const cs_table *t, const unsigned char *mask)
             cs_put_ident(s, t->columns[i].name);
         }
     }
-    cs_buf_puts(s, ") VALUES(");
-    for (size_t i = 0, n = 0; i < t->count; i++)
-        if (!mask || mask[i])
-            cs_buf_printf(s, "%s?%zu", n++ ? "," : "", i + 1);
-    cs_buf_puts(s, ") ON CONFLICT(");
+    cs_buf_puts(s, ") VALUES");
+    for (size_t row = 0; row < rows; row++) {
+        cs_buf_puts(s, row ? ",(" : "(");
+        for (size_t i = 0, n = 0; i < t->count; i++)
+            if (!mask || mask[i])
+                cs_buf_printf(s, "%s?%zu", n++ ? "," : "", row * t->count + i + 1);
+        cs_buf_putc(s, ')');
+    }
+    cs_buf_puts(s, " ON CONFLICT(");
     cs_put_key_list(s, t, "");
     cs_buf_puts(s, ") DO ");
     for (size_t i = 0; i < t->count; i++) {
@@ -215,7 +236,12 @@ static void put_upsert(cs_buf *s, const cs_table *t, const unsigned char *mask)
 
 static void row_put(cs_buf *s, const cs_table *t)
 {
-    put_upsert(s, t, NULL);
+    put_upsert(s, t, NULL, 1);
+}
+
+static void rows_put(cs_buf *s, const cs_table *t)
+{
+    put_upsert(s, t, NULL, SQ_BULK);
 }
 
 static void row_delete(cs_buf *s, const cs_table *t)
@@ -281,7 +307,8 @@ static void (*const builders[SQT_COUNT])(cs_buf *, const cs_table *) = {
     [SQT_HEAD_VERSION] = head_version, [SQT_HEAD_UNLOGGED] = head_unlogged,
     [SQT_ROW_GET] = row_get,           [SQT_ROW_PUT] = row_put,
     [SQT_ROW_DELETE] = row_delete,     [SQT_ROW_SCAN] = row_scan,
-    [SQT_ORPHANS] = orphans,
+    [SQT_ORPHANS] = orphans,           [SQT_HEADS_TAKE] = heads_take,
+    [SQT_ROWS_PUT] = rows_put,
 };
 
 static sq_prepared *prepared_of(cs_table *t)
@@ -336,7 +363,7 @@ int sq_partial_put(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *e
         sqlite3_finalize(p->partial);
         p->partial = NULL;
         memcpy(p->partial_mask, b->present, t->count);
-        put_upsert(&sql, t, b->present);
+        put_upsert(&sql, t, b->present, 1);
         int rc = prepare_buf(b, &sql, &p->partial, err);
         if (rc != CSYNC_OK)
             return rc;

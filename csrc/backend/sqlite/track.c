@@ -244,6 +244,32 @@ static int load_one(cs_sqlite *b, sqlite3_stmt *stmt, size_t *cap, csync_error *
     return rc;
 }
 
+/* Rows of untracked tables cannot be parked: where they would go with a row of ours, ours stays. */
+static int mark_untracked_acts(cs_sqlite *b, csync_error *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b,
+                        "SELECT DISTINCT p.name FROM main.sqlite_master m, "
+                        "pragma_foreign_key_list(m.name,'main') f, main._sync_tables p WHERE "
+                        "m.type='table' AND f.\"table\"=p.name COLLATE NOCASE AND f.on_delete IN "
+                        "('CASCADE','SET NULL','SET DEFAULT') AND m.name NOT IN (SELECT name FROM "
+                        "main._sync_tables)",
+                        &stmt, err);
+    SQ_API(b);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1) {
+        const char *name = sq_column_text(b, stmt, 0);
+        cs_table *t = cs_backend_table(&b->base, name, strlen(name));
+
+        if (t)
+            t->untracked_acts = 1;
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
 int sq_load_tables(cs_sqlite *b, csync_error *err)
 {
     SQ_API(b);
@@ -261,6 +287,8 @@ int sq_load_tables(cs_sqlite *b, csync_error *err)
     sqlite3_finalize(stmt);
     if (rc == CSYNC_OK)
         rc = check_other_triggers(b, err);
+    if (rc == CSYNC_OK)
+        rc = mark_untracked_acts(b, err);
     if (rc == CSYNC_OK)
         rc = schema_version(b, &version, err);
     if (rc == CSYNC_OK)

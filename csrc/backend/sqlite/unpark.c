@@ -91,15 +91,14 @@ static int try_entry(cs_sqlite *b, int64_t id, const csync_change *change, int *
     const char *reason = NULL;
     cs_head head;
     int64_t parked = 0;
-    int evicted = 0;
     int rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
 
     *entered = *keys = 0;
     if (rc == CSYNC_OK)
         rc = sq_head_get(b, t, &head, NULL, &parked, err);
-    if (rc != CSYNC_OK || parked != id)
+    if (rc != CSYNC_OK || parked != id || head.deleted != (change->operation == CSYNC_DELETE))
         return rc;
-    rc = sq_enter_row(b, t, change, &evicted, &reason, &why);
+    rc = sq_enter_row(b, t, change, &reason, &why);
     if (rc != CSYNC_OK) {
         cs_error_copy(err, &why);
         return rc;
@@ -143,25 +142,31 @@ int sq_parked_count(cs_backend *base, int64_t *out, csync_error *err)
     return rc;
 }
 
-/* Rows of a cycle let each other in: all at once, then those without a parent go out again. */
+/* Rows of a cycle let each other in: all at once, then those without a parent go out again. Should that
+ * leave a key unsatisfied, nothing has happened. */
 static int try_cycle(cs_sqlite *b, waiting *w, int *entered, csync_error *err)
 {
     int64_t before = 0, after = 0;
-    int ignored;
+    int ignored, undo = 0;
     int rc = sq_parked_count(&b->base, &before, err);
 
+    *entered = 0;
     if (rc == CSYNC_OK)
-        rc = sq_defer(b, 1, err);
-    if (rc == CSYNC_OK)
-        rc = try_all(b, w, entered, &ignored, err);
+        rc = sq_attempt(b, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    b->lenient = 1;
+    rc = try_all(b, w, &ignored, &ignored, err);
+    b->lenient = 0;
     if (rc == CSYNC_OK && sq_violated(b))
         rc = sq_park_orphans(b, err);
     if (rc == CSYNC_OK)
-        rc = sq_defer(b, 0, err);
-    if (rc == CSYNC_OK)
         rc = sq_parked_count(&b->base, &after, err);
-    *entered = after < before;
-    return rc;
+    if (rc != CSYNC_OK)
+        return rc;
+    undo = sq_violated(b) || after >= before;
+    *entered = !undo;
+    return sq_attempt_end(b, undo, err);
 }
 
 int sq_unpark(cs_sqlite *b, csync_error *err)
@@ -170,12 +175,14 @@ int sq_unpark(cs_sqlite *b, csync_error *err)
 
     while (rc == CSYNC_OK && entered) {
         waiting w;
+        int more = 0;
 
         rc = load(b, &w, err);
         if (rc == CSYNC_OK)
             rc = try_all(b, &w, &entered, &cycle, err);
-        if (rc == CSYNC_OK && !entered && cycle)
-            rc = try_cycle(b, &w, &entered, err);
+        if (rc == CSYNC_OK && cycle)
+            rc = try_cycle(b, &w, &more, err);
+        entered |= more;
         unload(&w);
     }
     return rc;

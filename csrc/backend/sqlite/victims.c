@@ -1,5 +1,6 @@
 /* victims.c - rows that leave their table because another row does, or must. Their heads go to _sync_parked,
- * and so do the rows that refer to them: a child is visible only if its parent is. */
+ * and so do the rows that refer to them: a child is visible only if its parent is. A row whose head is
+ * deleted already is on its way out anyway and needs no entry. */
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
@@ -126,7 +127,7 @@ static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const
     int found = 0;
     int rc = sq_head_get(b, v->table, &head, NULL, &id, err);
 
-    *parked = 0;
+    *parked = rc == CSYNC_OK && head.found && head.deleted && !id;
     if (rc != CSYNC_OK || !head.found || head.deleted || id)
         return rc;
     rc = sq_row_payload(b, v->table, &payload, &found, err);
@@ -147,8 +148,8 @@ static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const
     return rc;
 }
 
-/* Parks the heads of the listed rows and of all rows below them; what is parked already drops out. */
-/* The reason is that of the rows listed first; rows below them have lost their parent. */
+/* Parks the heads of the listed rows and of all rows below them; what is parked already drops out. The
+ * reason is that of the rows listed first; rows below them have lost their parent. */
 static int park_heads(cs_sqlite *b, sq_victims *v, const char *reason, const char *message,
                       csync_error *err)
 {
@@ -177,38 +178,58 @@ static int park_heads(cs_sqlite *b, sq_victims *v, const char *reason, const cha
     return rc;
 }
 
-/* Rows below first. What is still refused then hangs on a table that is not tracked and stays. */
-static int delete_rows(cs_sqlite *b, const sq_victims *v, csync_error *err)
+/* A row that a row of an untracked table holds, or would take along, stays where it is. */
+static int keep_row(cs_sqlite *b, cs_table *t, csync_error *err)
 {
-    for (size_t i = v->count; i > 0; i--) {
-        const sq_victim *one = &v->list[i - 1];
-        sqlite3_stmt *stmt;
-        int rc = sq_read_key(b, one->table, one->pk, strlen(one->pk), err);
+    cs_head head;
+    int64_t parked = 0;
+    int rc = sq_head_get(b, t, &head, NULL, &parked, err);
 
-        if (rc == CSYNC_OK)
-            rc = sq_table_stmt(b, one->table, SQT_ROW_DELETE, &stmt, err);
-        if (rc != CSYNC_OK)
-            return rc;
-        sq_bind_key(b, stmt, one->table);
-        rc = sq_run(b, stmt, err);
-        sq_touch(one->table);
-        if (rc != CSYNC_OK && rc != CSYNC_EDB)
-            return rc;
-    }
-    return CSYNC_OK;
+    return rc == CSYNC_OK && parked ? sq_park_drop(b, t, parked, err) : rc;
 }
 
+static int delete_victim(cs_sqlite *b, const sq_victim *one, csync_error *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = sq_read_key(b, one->table, one->pk, strlen(one->pk), err);
+
+    if (rc == CSYNC_OK)
+        rc = sq_table_stmt(b, one->table, SQT_ROW_DELETE, &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    if (one->table->untracked_acts)
+        return keep_row(b, one->table, err);
+    sq_bind_key(b, stmt, one->table);
+    rc = sq_run(b, stmt, err);
+    if (rc == CSYNC_OK)
+        sq_touch(one->table);
+    return rc == CSYNC_EDB ? keep_row(b, one->table, err) : rc;
+}
+
+/* Rows below first. */
+static int delete_rows(cs_sqlite *b, const sq_victims *v, csync_error *err)
+{
+    int rc = CSYNC_OK;
+
+    for (size_t i = v->count; rc == CSYNC_OK && i > 0; i--)
+        rc = delete_victim(b, &v->list[i - 1], err);
+    return rc;
+}
+
+/* With keys checked late, rows of a cycle may go one by one; what is unsatisfied at the end (a row of an
+ * untracked table) undoes it all, and whoever wanted the rows gone is refused. */
 int sq_victims_park(cs_sqlite *b, sq_victims *v, const char *reason, const char *message,
                     csync_error *err)
 {
-    int rc = park_heads(b, v, reason, message, err);
+    int before = b->deferred && sq_violated(b);
+    int rc = v->count ? sq_attempt(b, err) : CSYNC_OK;
 
     if (rc != CSYNC_OK || !v->count)
         return rc;
-    rc = sq_defer(b, 1, err); /* rows of a cycle refer to each other until all are gone */
+    rc = park_heads(b, v, reason, message, err);
     if (rc == CSYNC_OK)
         rc = delete_rows(b, v, err);
-    return rc == CSYNC_OK && !sq_violated(b) ? sq_defer(b, 0, err) : rc;
+    return rc == CSYNC_OK ? sq_attempt_end(b, b->deferred && !before && sq_violated(b), err) : rc;
 }
 
 int sq_park_children(cs_sqlite *b, cs_table *t, int all, csync_error *err)
