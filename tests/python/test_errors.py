@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
@@ -20,18 +21,34 @@ SCHEMA = NOTE + """;
 """  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def met(tmp_path_factory):
+    """The files of two replicas that have met, with rows on both sides that have not travelled yet."""
+    paths = [tmp_path_factory.mktemp("met") / name for name in ("left.db", "right.db")]
+    for path in paths:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.executescript(SCHEMA)
+    with csync.open(paths[0]) as left, csync.open(paths[1]) as right:
+        left.path, right.path = paths
+        left.track("note"), right.track("note")
+        fill(left, 5)
+        left.sync(right)
+        left.changes(), right.changes()
+        left.execute("INSERT INTO note VALUES (10, 'left', 0)")
+        right.execute("INSERT INTO note VALUES (20, 'right', 0)")
+        left.hash(), right.hash()  # what is written is folded: from here on reading writes nothing
+    return paths
+
+
 @pytest.fixture
-def pair(replicas):
-    """Two replicas that have met, with rows on both sides that have not travelled yet."""
-    left, right = replicas(SCHEMA, "note")
-    fill(left, 5)
-    left.sync(right)
-    left.changes(), right.changes()
-    left.execute("INSERT INTO note VALUES (10, 'left', 0)")
-    right.execute("INSERT INTO note VALUES (20, 'right', 0)")
-    for db in (left, right):
-        db.hash()  # what is written is folded: from here on reading writes nothing
-    return left, right
+def pair(met, tmp_path):
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for path in met:
+            db = stack.enter_context(csync.open(shutil.copy(path, tmp_path)))
+            db.path = tmp_path / path.name
+            opened.append(db)
+        yield opened
 
 
 @contextlib.contextmanager
@@ -408,7 +425,6 @@ def test_a_push_that_skips_a_position_is_dropped_whole(pair, skip):
         ('{"body":"x"}', '{"body":"x"}'),
         ('{"id":1,"body":{"a":1},"nowhere":1}', '{"id":1}'),
         ('{"id":1}', '{"id":1,"body":2}'),
-        ('{"id":1,"body":{"$b":"0"}}', '{"id":1}'),
         ('{"id":{"$b":"0"}}', '{"id":{"$b":"0"}}'),
     ],
 )

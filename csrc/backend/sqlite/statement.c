@@ -61,8 +61,8 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                      "WHERE table_name=?1 AND pk_value=?2",
     [SQ_PARK_FORGET] = "DELETE FROM main._sync_parked WHERE table_name=?1 AND pk_value=?2",
     [SQ_PARK_OF] =
-        "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,"
-        "since FROM main._sync_parked WHERE table_name=?1",
+        "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,since "
+        "FROM main._sync_parked WHERE table_name=?1 ORDER BY timestamp DESC,origin DESC,seq DESC",
     [SQ_PARK_COUNT] = "SELECT count(*) FROM main._sync_parked",
     [SQ_CONFLICT_ADD] =
         "INSERT INTO main._sync_conflicts(at,table_name,pk_value,strategy,decision,"

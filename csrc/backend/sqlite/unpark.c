@@ -36,16 +36,28 @@ static int load_entry(cs_sqlite *b, sqlite3_stmt *stmt, waiting *w, csync_error 
 {
     SQ_API(b);
     csync_change change;
-    const cs_table *t;
 
     sq_read_parked(b, stmt, &change);
-    t = cs_backend_table(&b->base, change.table, strlen(change.table));
-    if (!t || !has_chance(b, t))
-        return CSYNC_OK;
     if (cs_grow(&w->ids, &w->ids_cap, w->changes->count + 1, sizeof *w->ids) != CSYNC_OK)
         return cs_fail_nomem(err);
     w->ids[w->changes->count] = sqlite3_column_int64(stmt, 0);
     return cs_batch_add(w->changes, &change, err);
+}
+
+/* The newest come first: of rows that exclude each other the higher stamp is the visible one. */
+static int load_table(cs_sqlite *b, const char *table, waiting *w, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_PARK_OF, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, table);
+    while ((rc = sq_step(b, stmt, err)) == 1 && (rc = load_entry(b, stmt, w, err)) == CSYNC_OK)
+        ;
+    sqlite3_reset(stmt);
+    return rc;
 }
 
 static void mark_untouched(cs_sqlite *b)
@@ -55,23 +67,17 @@ static void mark_untouched(cs_sqlite *b)
             ((sq_prepared *)b->base.tables[i]->prepared)->untouched = 1;
 }
 
-/* The newest come first: of rows that exclude each other the higher stamp is the visible one. */
 static int load(cs_sqlite *b, waiting *w, csync_error *err)
 {
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc;
+    int rc = CSYNC_OK;
 
     memset(w, 0, sizeof *w);
     w->changes = cs_batch_create();
     if (!w->changes)
         return cs_fail_nomem(err);
-    rc = sq_fixed(b, SQ_PARK_LIST, &stmt, err);
-    if (rc != CSYNC_OK)
-        return rc;
-    while ((rc = sq_step(b, stmt, err)) == 1 && (rc = load_entry(b, stmt, w, err)) == CSYNC_OK)
-        ;
-    sqlite3_reset(stmt);
+    for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++)
+        if (has_chance(b, b->base.tables[i]))
+            rc = load_table(b, b->base.tables[i]->name, w, err);
     mark_untouched(b);
     return rc;
 }
@@ -204,26 +210,6 @@ int sq_retry_parked(cs_backend *base, csync_error *err)
 
 /* ---- a table that is tracked at last ---- */
 
-static int load_table(cs_sqlite *b, const char *table, csync_batch *out, csync_error *err)
-{
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    csync_change change;
-    int rc = sq_fixed(b, SQ_PARK_OF, &stmt, err);
-
-    if (rc != CSYNC_OK)
-        return rc;
-    sq_bind_text(b, stmt, 1, table);
-    while ((rc = sq_step(b, stmt, err)) == 1) {
-        sq_read_parked(b, stmt, &change);
-        rc = cs_batch_add(out, &change, err);
-        if (rc != CSYNC_OK)
-            break;
-    }
-    sqlite3_reset(stmt);
-    return rc;
-}
-
 static int merge_batch(cs_sqlite *b, cs_table *t, const csync_batch *batch, csync_error *err)
 {
     static const cs_merge how = {.passes = 3, .relay = 1};
@@ -243,9 +229,10 @@ static int merge_batch(cs_sqlite *b, cs_table *t, const csync_batch *batch, csyn
 
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err)
 {
-    csync_batch *batch = cs_batch_create();
+    waiting w = {.changes = cs_batch_create()};
+    csync_batch *batch = w.changes;
     cs_table *t = cs_backend_table(&b->base, table, strlen(table));
-    int rc = batch ? load_table(b, table, batch, err) : cs_fail_nomem(err);
+    int rc = batch ? load_table(b, table, &w, err) : cs_fail_nomem(err);
 
     if (rc == CSYNC_OK && batch->count) {
         rc = sq_suppress(&b->base, 1, err);
@@ -264,6 +251,6 @@ int sq_adopt(cs_sqlite *b, const char *table, csync_error *err)
         if (rc == CSYNC_OK)
             rc = sq_suppress(&b->base, 0, err);
     }
-    cs_batch_destroy(batch);
+    unload(&w);
     return rc;
 }

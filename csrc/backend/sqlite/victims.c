@@ -114,10 +114,12 @@ static int collect_children(cs_sqlite *b, cs_table *t, int all, sq_victims *out,
     return rc;
 }
 
-/* The row's head goes to _sync_parked as a change of its own. *parked 0: it is there already, or the row
- * was never captured and so has no head. */
+enum { STAYS, PARKED, LEAVING }; /* what becomes of a row */
+
+/* The row's head goes to _sync_parked as a change of its own. STAYS: it is there already, or the row was
+ * never captured and so has no head. LEAVING: its head deletes it. */
 static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const char *message,
-                     int *parked, csync_error *err)
+                     int *fate, csync_error *err)
 {
     char timestamp[CS_TIME_SIZE];
     csync_change c = {.struct_size = sizeof c, .operation = CSYNC_UPDATE};
@@ -127,7 +129,7 @@ static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const
     int found = 0;
     int rc = sq_head_get(b, v->table, &head, NULL, &id, err);
 
-    *parked = rc == CSYNC_OK && head.found && head.deleted && !id;
+    *fate = rc == CSYNC_OK && head.found && head.deleted && !id ? LEAVING : STAYS;
     if (rc != CSYNC_OK || !head.found || head.deleted || id)
         return rc;
     rc = sq_row_payload(b, v->table, &payload, &found, err);
@@ -142,10 +144,18 @@ static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const
         rc = sq_park_add(b, &c, reason, message, &id, err);
         if (rc == CSYNC_OK)
             rc = sq_head_set_parked(b, v->table, id, err);
-        *parked = 1;
+        *fate = PARKED;
     }
     cs_buf_free(&payload);
     return rc;
+}
+
+static int is_listed(const sq_victims *v, size_t count, const sq_victim *one)
+{
+    for (size_t i = 0; i < count; i++)
+        if (v->list[i].table == one->table && strcmp(v->list[i].pk, one->pk) == 0)
+            return 1;
+    return 0;
 }
 
 /* Parks the heads of the listed rows and of all rows below them; what is parked already drops out. The
@@ -158,15 +168,17 @@ static int park_heads(cs_sqlite *b, sq_victims *v, const char *reason, const cha
 
     for (size_t i = 0; rc == CSYNC_OK && i < v->count; i++) {
         sq_victim one = v->list[i];
-        int parked = 0;
+        int fate = STAYS;
 
         rc = sq_read_key(b, one.table, one.pk, strlen(one.pk), err);
         if (rc == CSYNC_OK)
-            rc = i < first ? park_head(b, &one, reason, message, &parked, err)
-                           : park_head(b, &one, "foreign key", no_parent, &parked, err);
-        if (rc == CSYNC_OK && parked)
+            rc = i < first ? park_head(b, &one, reason, message, &fate, err)
+                           : park_head(b, &one, "foreign key", no_parent, &fate, err);
+        if (fate == LEAVING && is_listed(v, kept, &one))
+            fate = STAYS; /* nothing in the database says that it was met before */
+        if (rc == CSYNC_OK && fate != STAYS)
             rc = collect_children(b, one.table, 1, v, err);
-        if (rc == CSYNC_OK && parked) {
+        if (rc == CSYNC_OK && fate != STAYS) {
             v->list[i].pk = v->list[kept].pk; /* so that every text stays in the list, once */
             v->list[i].table = v->list[kept].table;
             v->list[kept++] = one;
