@@ -147,7 +147,7 @@ int csync_track(csync *replica, const char *table, const csync_track_options *op
         rc = check_capture(o.capture, err);
     if (rc == CSYNC_OK) {
         args.capture = o.capture;
-        rc = cs_replica_write(replica, track, &args, NULL, err);
+        rc = cs_replica_write(replica, track, &args, err);
         name_table(rc, table, err);
     }
     return cs_replica_leave(replica, rc, err);
@@ -164,7 +164,7 @@ int csync_untrack(csync *replica, const char *table, csync_error *err)
 
     if (rc != CSYNC_OK)
         return rc;
-    rc = table ? cs_replica_write(replica, untrack, (void *)table, NULL, err)
+    rc = table ? cs_replica_write_unchecked(replica, untrack, (void *)table, err)
                : cs_fail(err, CSYNC_EMISUSE, "table is NULL");
     name_table(rc, table, err);
     return cs_replica_leave(replica, rc, err);
@@ -327,6 +327,7 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
     csync_sync_options o;
     csync_result r = {.struct_size = sizeof r};
     csync_outcome *made = NULL;
+    int64_t repaired;
     int rc;
 
     if (outcome)
@@ -334,6 +335,7 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
     rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
+    repaired = replica->repaired;
     rc = batch ? CS_OPTIONS_IN(&o, options, err) : cs_fail(err, CSYNC_EMISUSE, "batch is NULL");
     if (rc == CSYNC_OK && result)
         rc = CS_STRUCT_CHECK(result, err);
@@ -341,6 +343,7 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
         rc = cs_fail_nomem(err);
     if (rc == CSYNC_OK)
         rc = apply_checked(replica, batch, &o, made, &r, err);
+    r.repaired = replica->repaired - repaired;
     if (rc == CSYNC_OK && result)
         CS_STRUCT_OUT(result, &r);
     if (rc == CSYNC_OK && outcome)

@@ -76,9 +76,12 @@ int csync_session_outcome(csync_session *session, const csync_outcome *outcome, 
 
 int csync_session_result(const csync_session *session, csync_result *out)
 {
+    csync_result result;
+
     if (!session || cs_struct_check(out, NULL) != CSYNC_OK)
         return CSYNC_EMISUSE;
-    CS_STRUCT_OUT(out, cs_session_result(session));
+    result = cs_session_result(session);
+    CS_STRUCT_OUT(out, &result);
     return CSYNC_OK;
 }
 

@@ -73,14 +73,18 @@ static int check_answer(const cs_answer *a, csync_error *err)
                        o->count, a->batch->count);
     for (size_t i = 0; i < o->count; i++) {
         const csync_change *sent = &a->batch->items[i].pub, *winner;
+        int same = 0, rc;
 
         if (o->items[i].winner < 0)
             continue;
         winner = &o->winners->items[o->items[i].winner].pub;
-        if (strcmp(winner->table, sent->table) != 0)
-            return cs_fail(err, CSYNC_EPROTO,
-                           "the peer answered a row of table \"%s\" for one of \"%s\"",
-                           winner->table, sent->table);
+        rc = cs_change_same_row(winner, sent, &same, err);
+        if (rc == CSYNC_OK && !same)
+            rc = cs_fail(err, CSYNC_EPROTO,
+                         "the peer answered row %.100s of table \"%s\" for row %.100s of \"%s\"",
+                         winner->pk, winner->table, sent->pk, sent->table);
+        if (rc != CSYNC_OK)
+            return rc;
     }
     return CSYNC_OK;
 }
@@ -141,7 +145,7 @@ int cs_apply_answer(csync *c, cs_answer *a, csync_error *err)
     int rc = check_answer(a, err);
 
     if (rc == CSYNC_OK)
-        rc = cs_replica_write(c, answer_in_transaction, &w, &w.result.repaired, err);
+        rc = cs_replica_write(c, answer_in_transaction, &w, err);
     if (rc == CSYNC_OK)
         cs_result_add(a->result, &w.result);
     return rc;

@@ -387,7 +387,6 @@ void cs_result_add(csync_result *to, const csync_result *from)
     to->rejected += from->rejected;
     to->batches += from->batches;
     to->bytes += from->bytes;
-    to->repaired += from->repaired;
 }
 
 int cs_apply_batch(csync *c, cs_apply *a, csync_error *err)
@@ -398,7 +397,7 @@ int cs_apply_batch(csync *c, cs_apply *a, csync_error *err)
     a->dropped = 0;
     a->position = 0;
     if (rc == CSYNC_OK)
-        rc = cs_replica_write(c, apply_in_transaction, &w, &w.result.repaired, err);
+        rc = cs_replica_write(c, apply_in_transaction, &w, err);
     if (rc == CSYNC_OK && !a->dropped)
         cs_result_add(a->result, &w.result);
     cs_batch_destroy(w.meeting.decisions);

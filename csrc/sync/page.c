@@ -70,7 +70,7 @@ int cs_page_serve(csync *c, const csync_fetch *fetch, csync_batch **out, csync_e
 {
     csync_sync_options limits = {.batch_size = fetch->limit, .batch_bytes = fetch->max_bytes};
     reading r = {.peer = NULL};
-    int rc = c->backend->relay ? CSYNC_OK : cs_replica_write(c, start_relay, NULL, NULL, err);
+    int rc = c->backend->relay ? CSYNC_OK : cs_replica_write(c, start_relay, NULL, err);
 
     r.request.since = fetch->since;
     r.request.limit = cs_batch_size(&limits);
@@ -95,7 +95,7 @@ int cs_page_push(csync *c, const char *peer, const csync_sync_options *options, 
                  int64_t *top, csync_error *err)
 {
     reading r = {.peer = peer};
-    int rc = c->backend->relay ? CSYNC_OK : cs_replica_write(c, settle_log, (void *)peer, NULL, err);
+    int rc = c->backend->relay ? CSYNC_OK : cs_replica_write(c, settle_log, (void *)peer, err);
 
     r.request.limit = cs_batch_size(options);
     r.request.max_bytes = (size_t)cs_batch_bytes(options);

@@ -147,26 +147,38 @@ static int check_free(csync *c, csync_error *err)
     return c->backend->ops->ready(c->backend, err);
 }
 
-int cs_replica_write(csync *c, cs_work work, void *ctx, int64_t *repaired, csync_error *err)
+static int run_write(csync *c, cs_work work, void *ctx, int check, csync_error *err)
 {
     cs_backend *b = c->backend;
-    int64_t ignored = 0;
+    int64_t repaired = 0;
     int rc = check_free(c, err);
 
     if (rc != CSYNC_OK)
         return rc;
     rc = b->ops->begin(b, 1, err);
+    if (rc == CSYNC_OK && check)
+        rc = b->ops->check_schema(b, &repaired, err);
     if (rc == CSYNC_OK)
-        rc = b->ops->check_schema(b, repaired ? repaired : &ignored, err);
-    if (rc == CSYNC_OK && work)
         rc = work(c, ctx, err);
     if (rc == CSYNC_OK)
         rc = cs_replica_cancelled(c, err);
     if (rc == CSYNC_OK)
         rc = b->ops->commit(b, err);
-    if (rc != CSYNC_OK)
+    if (rc == CSYNC_OK)
+        c->repaired += repaired;
+    else
         b->ops->rollback(b);
     return rc;
+}
+
+int cs_replica_write(csync *c, cs_work work, void *ctx, csync_error *err)
+{
+    return run_write(c, work, ctx, 1, err);
+}
+
+int cs_replica_write_unchecked(csync *c, cs_work work, void *ctx, csync_error *err)
+{
+    return run_write(c, work, ctx, 0, err);
 }
 
 /* Local writes become heads, and may let in what was parked. */
@@ -211,7 +223,7 @@ int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err)
     while (rc == CSYNC_OK && !ready) {
         rc = try_read(c, work, ctx, &ready, err);
         if (rc == CSYNC_OK && !ready)
-            rc = cs_replica_write(c, fold, NULL, NULL, err);
+            rc = cs_replica_write(c, fold, NULL, err);
     }
     return rc;
 }

@@ -16,6 +16,7 @@ struct csync {
     atomic_int close_wanted; /* csync_close came while a call or a driver runs: it waits for the last */
     atomic_int driving; /* drivers that run calls on this replica */
     atomic_int references; /* the owner's and one per session */
+    int64_t repaired; /* tables whose capture was repaired since the replica was opened */
     int suppressing; /* between csync_suppress_begin and _end */
     atomic_int running; /* calls, and drivers that make several */
     atomic_int cancelled; /* until none is running any more */
@@ -39,8 +40,10 @@ int cs_replica_cancelled(csync *c, csync_error *err);
 
 typedef int (*cs_work)(csync *c, void *ctx, csync_error *err);
 /* Runs `work` in a write transaction with the tables checked; commits, or rolls back when it fails.
- * `repaired` (may be NULL) counts tables whose capture had to be repaired. */
-int cs_replica_write(csync *c, cs_work work, void *ctx, int64_t *repaired, csync_error *err);
+ * Tables whose capture had to be repaired count in c->repaired. */
+int cs_replica_write(csync *c, cs_work work, void *ctx, csync_error *err);
+/* The same without looking at the tables. */
+int cs_replica_write_unchecked(csync *c, cs_work work, void *ctx, csync_error *err);
 /* Runs it in a read transaction with the tables checked and the heads up to date. */
 int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err);
 #endif

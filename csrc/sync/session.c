@@ -27,6 +27,7 @@ struct csync_session {
     csync_batch *batch; /* of a SEND */
     int misses;
     csync_result result;
+    int64_t repaired; /* the replica's count when the session began */
     int64_t done, done_bytes; /* changes of complete batches in this phase */
     const csync_batch *page; /* while it is applied */
     csync_progress progress;
@@ -61,6 +62,7 @@ int cs_session_create(csync_session **out, csync *c, const char *peer,
     }
     s->options = *options;
     s->replica = c;
+    s->repaired = c->repaired;
     s->result.struct_size = sizeof s->result;
     s->progress.struct_size = sizeof s->progress;
     start_phase(s, options->direction == CSYNC_PUSH ? PUSHING : PULLING);
@@ -74,9 +76,12 @@ csync *cs_session_replica(const csync_session *s)
     return s->replica;
 }
 
-const csync_result *cs_session_result(const csync_session *s)
+csync_result cs_session_result(const csync_session *s)
 {
-    return &s->result;
+    csync_result result = s->result;
+
+    result.repaired = s->replica->repaired - s->repaired;
+    return result;
 }
 
 void cs_session_destroy(csync_session *s)

@@ -89,7 +89,7 @@ static int write_all(cs_sqlite *b, cs_table *t, const bulk *k, int *done, csync_
     *done = rc == CSYNC_OK && !reason && sqlite3_changes(b->db) == SQ_BULK;
     if (*done) {
         rc = sq_put_rows(b, t, k->rows, &reason, err);
-        *done = rc == CSYNC_OK && !reason;
+        *done = rc == CSYNC_OK && !reason && sqlite3_changes(b->db) == SQ_BULK;
     }
     return rc;
 }

@@ -138,16 +138,24 @@ static const char *first_word(const char *sql)
     }
 }
 
+static int begins_with(const char *sql, const char *const *words, size_t count)
+{
+    const char *word = first_word(sql);
+
+    for (size_t i = 0; i < count; i++)
+        if (strncasecmp(word, words[i], strlen(words[i])) == 0)
+            return 1;
+    return 0;
+}
+
 /* Inside csync_suppress_begin the transaction is csync's: its end would commit the flag. */
 static int check_transaction(const cs_sqlite *b, const char *sql, csync_error *err)
 {
     static const char *const words[] = {"BEGIN", "COMMIT", "END", "ROLLBACK"};
-    const char *word = first_word(sql);
 
-    for (size_t i = 0; b->suppressed && i < sizeof words / sizeof *words; i++)
-        if (strncasecmp(word, words[i], strlen(words[i])) == 0)
-            return cs_fail(err, CSYNC_EBUSY,
-                           "a suppressed transaction is open; csync_suppress_end ends it");
+    if (b->suppressed && begins_with(sql, words, sizeof words / sizeof *words))
+        return cs_fail(err, CSYNC_EBUSY,
+                       "a suppressed transaction is open; csync_suppress_end ends it");
     return CSYNC_OK;
 }
 
@@ -157,10 +165,12 @@ static int run_undoable(cs_sqlite *b, sqlite3_stmt *stmt, csync_row_fn fn, void 
                         csync_error *err)
 {
     SQ_API(b);
+    static const char *const words[] = {"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"};
     csync_error why = CSYNC_ERROR_INIT;
     int rc;
 
-    if (!fn || sqlite3_stmt_readonly(stmt) || sqlite3_column_count(stmt) == 0)
+    if (!fn || sqlite3_stmt_readonly(stmt) || sqlite3_column_count(stmt) == 0 ||
+        !begins_with(sqlite3_sql(stmt), words, sizeof words / sizeof *words))
         return run_rows(b, stmt, fn, user_data, err);
     rc = sq_exec(b, "SAVEPOINT csync_execute", err);
     if (rc != CSYNC_OK)

@@ -133,6 +133,16 @@ static int capture(cs_sqlite *b, int on, csync_error *err)
     return sq_run(b, stmt, err);
 }
 
+/* Runs the statement and keeps how many rows it wrote: a trigger with RAISE(IGNORE) writes none, silently. */
+static int run_counted(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err)
+{
+    SQ_API(b);
+    int rc = sq_run(b, stmt, err);
+
+    b->row_changes = rc == CSYNC_OK ? sqlite3_changes(b->db) : 0;
+    return rc;
+}
+
 static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csync_error *err)
 {
     int64_t before = 0;
@@ -142,7 +152,7 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
         rc = capture(b, 1, err);
     if (rc != CSYNC_OK)
         return rc;
-    rc = sq_run(b, stmt, err);
+    rc = run_counted(b, stmt, err);
     off = capture(b, 0, rc == CSYNC_OK ? err : NULL);
     if (rc == CSYNC_OK)
         rc = off;
@@ -184,7 +194,7 @@ static int run_checked(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, int 
 
     if (rc != CSYNC_OK)
         return rc;
-    rc = acts ? run_captured(b, t, stmt, err) : sq_run(b, stmt, err);
+    rc = acts ? run_captured(b, t, stmt, err) : run_counted(b, stmt, err);
     violated = rc == CSYNC_OK && sq_violated(b);
     if (rc != CSYNC_OK || violated) {
         int native = violated ? SQLITE_CONSTRAINT_FOREIGNKEY : b->native;
@@ -207,7 +217,7 @@ static int run_row(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int acts, csyn
     if (b->deferred && !b->lenient)
         rc = run_checked(b, t, stmt, acts, err);
     else
-        rc = acts ? run_captured(b, t, stmt, err) : sq_run(b, stmt, err);
+        rc = acts ? run_captured(b, t, stmt, err) : run_counted(b, stmt, err);
     if (rc == CSYNC_OK)
         sq_touch(t);
     if (rc == CSYNC_OK && acts) {
@@ -215,6 +225,15 @@ static int run_row(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int acts, csyn
         b->next_version = top + 1;
     }
     return rc;
+}
+
+/* An upsert of nothing but a key does nothing to a row that is there. */
+static int may_write_none(const cs_sqlite *b, const cs_table *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (b->present[i] && !t->columns[i].key)
+            return 0;
+    return 1;
 }
 
 int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err)
@@ -231,6 +250,10 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
             if (b->present[i])
                 sq_bind(b, stmt, (int)i + 1, &b->cells[i]);
         rc = run_row(b, t, stmt, t->acts_on_update, err);
+    }
+    if (rc == CSYNC_OK && !b->row_changes && !may_write_none(b, t)) {
+        *reason = "trigger";
+        (void)cs_fail(err, CSYNC_EDB, "a trigger of the table ignored the row");
     }
     return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
 }

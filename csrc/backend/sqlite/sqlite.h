@@ -98,6 +98,7 @@ typedef struct cs_sqlite {
     int owned; /* close it */
     int busy_ms; /* how long to wait for another writer */
     int in_tx;
+    int row_changes; /* rows that the last run_row wrote itself */
     int bind_failed; /* SQLite's code of a value that could not be bound; the next step fails */
     int native; /* SQLite's extended code of the last failure */
     sqlite3_stmt *fixed[SQ_FIXED_COUNT];

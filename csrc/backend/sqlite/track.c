@@ -174,17 +174,36 @@ static int exec_text(cs_sqlite *b, const char *sql, const char *text, csync_erro
     return rc;
 }
 
+static int stored_id(cs_sqlite *b, const char *table, int64_t *id, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_prepare(b, "SELECT id FROM main._sync_tables WHERE name=?1", &stmt, err);
+
+    *id = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, table);
+    rc = sq_step(b, stmt, err);
+    *id = rc == 1 ? sqlite3_column_int64(stmt, 0) : 0;
+    sqlite3_finalize(stmt);
+    if (rc == 0)
+        return cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" is not tracked", table);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
+/* By what csync has stored, not by the catalogue: this is the way out when the table is not what it was. */
 int sq_untrack(cs_backend *base, const char *table, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
-    const cs_table *t = cs_backend_table(base, table, strlen(table));
     cs_buf sql = {0};
-    int rc;
+    int64_t id = 0;
+    int rc = stored_id(b, table, &id, err);
 
-    if (!t)
-        return cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" is not tracked", table);
-    sq_drop_trigger_sql(&sql, t->name);
-    cs_buf_printf(&sql, "DROP TABLE main._sync_rows_%lld", (long long)t->id);
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_drop_trigger_sql(&sql, table);
+    cs_buf_printf(&sql, "DROP TABLE main._sync_rows_%lld", (long long)id);
     sq_forget_all(b); /* its statements hold the table that is dropped */
     rc = sq_exec_buf(b, &sql, err);
     if (rc == CSYNC_OK)
@@ -193,7 +212,7 @@ int sq_untrack(cs_backend *base, const char *table, csync_error *err)
         rc = exec_text(b, "DELETE FROM main._sync_parked WHERE table_name=?1", table, err);
     if (rc == CSYNC_OK)
         rc = exec_text(b, "DELETE FROM main._sync_log WHERE table_name=?1", table, err);
-    return rc == CSYNC_OK ? sq_load_tables(b, err) : rc;
+    return rc;
 }
 
 /* ---- loading and checking ---- */
@@ -222,6 +241,17 @@ static int append_table(cs_sqlite *b, cs_table *t, size_t *cap, csync_error *err
     return CSYNC_OK;
 }
 
+/* When it comes back it has to be compared with its heads, even if it comes with its triggers. */
+static int mark_gone(cs_sqlite *b, int64_t id, csync_error *err)
+{
+    cs_buf sql = {0};
+
+    cs_buf_printf(&sql,
+                  "UPDATE main._sync_tables SET fingerprint='' WHERE id=%lld AND fingerprint<>''",
+                  (long long)id);
+    return sq_exec_buf(b, &sql, err);
+}
+
 /* A table that is gone is left out: what arrives for it is parked until it is back. */
 static int load_one(cs_sqlite *b, sqlite3_stmt *stmt, size_t *cap, csync_error *err)
 {
@@ -231,9 +261,10 @@ static int load_one(cs_sqlite *b, sqlite3_stmt *stmt, size_t *cap, csync_error *
     int rc = sq_describe(b, name, sqlite3_column_int(stmt, 2), &t, err);
 
     if (rc == CSYNC_ENOTFOUND) {
+        rc = mark_gone(b, sqlite3_column_int64(stmt, 0), err);
         cs_log(CSYNC_LOG_WARNING,
                "tracked table \"%s\" is gone; its changes are kept until it is back", name);
-        return CSYNC_OK;
+        return rc;
     }
     if (rc != CSYNC_OK)
         return rc;
@@ -298,19 +329,26 @@ int sq_load_tables(cs_sqlite *b, csync_error *err)
     return rc;
 }
 
-static int stored_fingerprint(cs_sqlite *b, const cs_table *t, int *same, csync_error *err)
+enum { CHANGED, SAME, WAS_GONE };
+
+/* What became of the table's schema since its fingerprint was stored. */
+static int compare_fingerprint(cs_sqlite *b, const cs_table *t, int *state, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_prepare(b, "SELECT fingerprint=?2 FROM main._sync_tables WHERE name=?1", &stmt, err);
+    int rc = sq_prepare(b,
+                        "SELECT CASE fingerprint WHEN ?2 THEN 1 WHEN '' THEN 2 ELSE 0 END FROM "
+                        "main._sync_tables WHERE name=?1",
+                        &stmt, err);
 
-    *same = 0;
+    *state = CHANGED;
     if (rc != CSYNC_OK)
         return rc;
     sq_bind_text(b, stmt, 1, t->name);
     sq_bind_text(b, stmt, 2, t->fingerprint);
     rc = sq_step(b, stmt, err);
-    *same = rc == 1 && sqlite3_column_int(stmt, 0);
+    if (rc == 1)
+        *state = sqlite3_column_int(stmt, 0);
     sqlite3_finalize(stmt);
     return rc < 0 ? rc : CSYNC_OK;
 }
@@ -322,7 +360,8 @@ static int count_triggers(cs_sqlite *b, const cs_table *t, int64_t *out, csync_e
     sqlite3_stmt *stmt;
     int rc = sq_prepare(b,
                         "SELECT count(*) FROM main.sqlite_master WHERE type='trigger' AND tbl_name=?1 "
-                        "AND name IN (?1||'_sync_insert',?1||'_sync_update',?1||'_sync_delete')",
+                        "AND name IN (?1||'_sync_insert',?1||'_sync_update',?1||'_sync_delete',"
+                        "?1||'_sync_rekey')",
                         &stmt, err);
 
     *out = 0;
@@ -349,15 +388,20 @@ static int check_heads_key(cs_sqlite *b, cs_table *t, csync_error *err)
                    t->name);
 }
 
-/* Log entries written by triggers of an older schema lack columns: the rows are read when they are sent. */
-static int repair(cs_sqlite *b, cs_table *t, csync_error *err)
+/* Log entries written by triggers of an older schema lack columns: the rows are read when they are sent.
+ * Where triggers were not what they have to be for a while, the table is compared with its heads. */
+static int repair(cs_sqlite *b, cs_table *t, int state, csync_error *err)
 {
     int64_t have = 0;
+    int lost;
     int rc = count_triggers(b, t, &have, err);
 
+    lost = state != CHANGED || have < 4;
     if (rc == CSYNC_OK)
         rc = check_heads_key(b, t, err);
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK && lost)
+        rc = sq_recapture(b, t, err);
+    if (rc == CSYNC_OK && state != SAME)
         rc = exec_text(
             b, "UPDATE main._sync_log SET payload=NULL WHERE table_name=?1 AND origin IS NULL",
             t->name, err);
@@ -365,25 +409,25 @@ static int repair(cs_sqlite *b, cs_table *t, csync_error *err)
         rc = create_triggers(b, t, err);
     if (rc == CSYNC_OK)
         rc = store_table(b, t, err);
-    if (rc == CSYNC_OK && have < 3)
-        rc = sq_recapture(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = sq_adopt(b, t->name, err);
     if (rc == CSYNC_OK)
         cs_log(CSYNC_LOG_WARNING, "table \"%s\": %s; capture is repaired", t->name,
-               have < 3 ? "its triggers were gone" : "its schema had changed");
+               lost ? "its triggers were gone" : "its schema had changed");
     return rc;
 }
 
 static int check_table(cs_sqlite *b, cs_table *t, int64_t *repaired, csync_error *err)
 {
-    int same = 0, intact = 0;
-    int rc = stored_fingerprint(b, t, &same, err);
+    int state = SAME, intact = 0;
+    int rc = compare_fingerprint(b, t, &state, err);
 
     if (rc == CSYNC_OK)
         rc = sq_triggers_intact(b, t, &intact, err);
-    if (rc != CSYNC_OK || (same && intact))
+    if (rc != CSYNC_OK || (state == SAME && intact))
         return rc;
     ++*repaired;
-    return repair(b, t, err);
+    return repair(b, t, state, err);
 }
 
 int sq_check_schema(cs_backend *base, int64_t *repaired, csync_error *err)

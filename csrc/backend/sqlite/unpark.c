@@ -227,30 +227,49 @@ static int merge_batch(cs_sqlite *b, cs_table *t, const csync_batch *batch, csyn
     return rc;
 }
 
+/* Takes entry `i` over into `out` unless a head knows of it. */
+static int take_unlinked(cs_sqlite *b, cs_table *t, const waiting *w, size_t i, csync_batch *out,
+                         csync_error *err)
+{
+    const cs_change *c = &w->changes->items[i];
+    sqlite3_stmt *stmt;
+    cs_head head;
+    int64_t parked = 0;
+    int rc = sq_read_key(b, t, c->pub.pk, c->pk_len, err);
+
+    if (rc == CSYNC_EINVAL)
+        return CSYNC_OK; /* not a row of this table */
+    if (rc == CSYNC_OK)
+        rc = sq_head_get(b, t, &head, NULL, &parked, err);
+    if (rc != CSYNC_OK || parked == w->ids[i])
+        return rc;
+    rc = sq_fixed(b, SQ_PARK_DROP, &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_int(b, stmt, 1, w->ids[i]);
+    rc = sq_run(b, stmt, err);
+    return rc == CSYNC_OK ? cs_batch_append(out, &c->pub, c->ts, err) : rc;
+}
+
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err)
 {
     waiting w = {.changes = cs_batch_create()};
-    csync_batch *batch = w.changes;
+    csync_batch *out = cs_batch_create();
     cs_table *t = cs_backend_table(&b->base, table, strlen(table));
-    int rc = batch ? load_table(b, table, &w, err) : cs_fail_nomem(err);
+    int rc = w.changes && out ? load_table(b, table, &w, err) : cs_fail_nomem(err);
 
-    if (rc == CSYNC_OK && batch->count) {
+    for (size_t i = 0; rc == CSYNC_OK && i < w.changes->count; i++)
+        rc = take_unlinked(b, t, &w, i, out, err);
+    if (rc == CSYNC_OK && out->count) {
         rc = sq_suppress(&b->base, 1, err);
-        for (size_t i = 0; rc == CSYNC_OK && i < batch->count; i++) {
-            sqlite3_stmt *stmt;
-
-            rc = sq_fixed(b, SQ_PARK_FORGET, &stmt, err);
-            if (rc != CSYNC_OK)
-                break;
-            sq_bind_text(b, stmt, 1, table);
-            sq_bind_text(b, stmt, 2, batch->items[i].pub.pk);
-            rc = sq_run(b, stmt, err);
-        }
         if (rc == CSYNC_OK)
-            rc = merge_batch(b, t, batch, err);
+            rc = sq_fold(&b->base, err); /* merge takes what is in the log for folded */
+        if (rc == CSYNC_OK)
+            rc = merge_batch(b, t, out, err);
         if (rc == CSYNC_OK)
             rc = sq_suppress(&b->base, 0, err);
     }
+    cs_batch_destroy(out);
     unload(&w);
     return rc;
 }
