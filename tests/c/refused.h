@@ -3,13 +3,13 @@
 #define REFUSED_H
 #include "support.h"
 
-#define REFUSED(code_, part, call)                                                                       \
-    do {                                                                                                 \
-        FAILS(code_, part, call);                                                                        \
-        {                                                                                                \
-            csync_error *err = NULL;                                                                     \
-            assert_string_equal(csync_code_name(call), csync_code_name(code_));                          \
-        }                                                                                                \
+#define REFUSED(code_, part, call)                                                                 \
+    do {                                                                                           \
+        FAILS(code_, part, call);                                                                  \
+        {                                                                                          \
+            csync_error *err = NULL;                                                               \
+            assert_string_equal(csync_code_name(call), csync_code_name(code_));                    \
+        }                                                                                          \
     } while (0)
 
 #define GARBAGE ((void *)16) /* what an out pointer holds before a call */

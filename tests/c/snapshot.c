@@ -10,8 +10,9 @@ typedef struct text_out {
     int kind;
 } text_out;
 
-static const char *const time_columns[] = {"ts", "base_ts", "ticked", "at", "since", "last_seen", "clock",
-                                           "timestamp", "loser_timestamp", "winner_timestamp"};
+static const char *const time_columns[] = {
+    "ts",        "base_ts",         "ticked",          "at", "since", "last_seen", "clock",
+    "timestamp", "loser_timestamp", "winner_timestamp"};
 
 static int is_time(const char *column)
 {
@@ -73,10 +74,10 @@ char *snapshot(csync *c, int kind)
     size_t size;
     text_out out = {open_memstream(&made, &size), kind};
 
-    OK(csync_execute(c, "SELECT type,name,sql FROM sqlite_master ORDER BY name", NULL, 0, put_row, &out, NULL,
-                     err));
-    OK(csync_execute(c, "SELECT name FROM sqlite_master WHERE type='table' ORDER BY name", NULL, 0, keep_name,
-                     tables, NULL, err));
+    OK(csync_execute(c, "SELECT type,name,sql FROM sqlite_master ORDER BY name", NULL, 0, put_row,
+                     &out, NULL, err));
+    OK(csync_execute(c, "SELECT name FROM sqlite_master WHERE type='table' ORDER BY name", NULL, 0,
+                     keep_name, tables, NULL, err));
     for (int i = 0; tables[i][0]; i++) {
         fprintf(out.file, "%s:\n", tables[i]);
         snprintf(sql, sizeof sql, "SELECT * FROM \"%s\"", tables[i]);
@@ -103,7 +104,8 @@ void assert_unchanged(csync *c, char *before)
     while (before[at] && before[at] == after[at])
         at++;
     if (before[at] != after[at])
-        fail_msg("the database has changed\n  from %s\n  to   %s", line(before, at, was), line(after, at, is));
+        fail_msg("the database has changed\n  from %s\n  to   %s", line(before, at, was),
+                 line(after, at, is));
     free(after);
     free(before);
 }

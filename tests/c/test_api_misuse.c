@@ -50,9 +50,15 @@ static csync_batch *batch(void)
 
 static csync_change change(int64_t version)
 {
-    csync_change x = {.struct_size = sizeof x, .version = version, .operation = CSYNC_INSERT,
-                      .table = "person", .pk = "{\"id\":9}", .payload = "{\"id\":9,\"name\":\"Zed\"}",
-                      .origin = "tester", .timestamp = "2030-01-01T00:00:00.000Z", .seq = version};
+    csync_change x = {.struct_size = sizeof x,
+                      .version = version,
+                      .operation = CSYNC_INSERT,
+                      .table = "person",
+                      .pk = "{\"id\":9}",
+                      .payload = "{\"id\":9,\"name\":\"Zed\"}",
+                      .origin = "tester",
+                      .timestamp = "2030-01-01T00:00:00.000Z",
+                      .seq = version};
 
     return x;
 }
@@ -95,8 +101,9 @@ static void open_refuses_null_and_what_is_no_database(void **state)
 
 static void open_refuses_an_origin_that_is_malformed_or_another(void **state)
 {
-    static const char *const bad[] = {"", "two words", "\xc3\xa4", "a/b",
-                                      "0123456789012345678901234567890123456789012345678901234567890123x"};
+    static const char *const bad[] = {
+        "", "two words", "\xc3\xa4", "a/b",
+        "0123456789012345678901234567890123456789012345678901234567890123x"};
     char path[] = "/tmp/csync-misuse-XXXXXX";
     csync_open_options o = {.struct_size = sizeof o};
     csync *out = GARBAGE;
@@ -202,7 +209,8 @@ static void every_call_refuses_a_null_replica(void **state)
     REFUSED(CSYNC_EMISUSE, "replica", csync_sync_remote(NULL, &remote, NULL, NULL, err));
     REFUSED(CSYNC_EMISUSE, "remote", csync_sync_remote(c, NULL, NULL, NULL, err));
     REFUSED(CSYNC_EMISUSE, "replica", csync_session_new(&s, NULL, "peer", NULL, err));
-    REFUSED(CSYNC_EMISUSE, "replica", csync_execute(NULL, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
+    REFUSED(CSYNC_EMISUSE, "replica",
+            csync_execute(NULL, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
     REFUSED(CSYNC_EMISUSE, "replica", csync_suppress_begin(NULL, err));
     REFUSED(CSYNC_EMISUSE, "replica", csync_suppress_end(NULL, 1, err));
     csync_batch_free(b);

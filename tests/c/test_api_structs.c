@@ -118,7 +118,8 @@ static void options_may_be_of_another_age(void **state)
     const csync_fetch fetch = {.struct_size = sizeof fetch};
 
     (void)state;
-    check_input(open_with, &open_options, sizeof open_options, offsetof(csync_open_options, busy_timeout_ms));
+    check_input(open_with, &open_options, sizeof open_options,
+                offsetof(csync_open_options, busy_timeout_ms));
     check_input(track_with, &track_options, sizeof track_options, sizeof(size_t));
     check_input(changes_with, &fetch, sizeof fetch, offsetof(csync_fetch, limit));
 }
@@ -154,7 +155,8 @@ static int sync_with(void *s, csync_error *err)
     return csync_sync(c, peer, s, NULL, err);
 }
 
-static int fetch_nothing(void *user_data, const csync_fetch *fetch, csync_batch **out, csync_error *err)
+static int fetch_nothing(void *user_data, const csync_fetch *fetch, csync_batch **out,
+                         csync_error *err)
 {
     (void)user_data;
     (void)fetch;
@@ -189,8 +191,12 @@ static void sync_options_and_remotes_may_be_of_another_age(void **state)
     check_input(remote_with, &remote, sizeof remote, offsetof(csync_remote, send));
 }
 
-static const csync_change change = {.struct_size = sizeof change, .operation = CSYNC_INSERT, .table = "person",
-                                    .pk = "{\"id\":9}", .payload = "{\"id\":9}", .origin = "tester",
+static const csync_change change = {.struct_size = sizeof change,
+                                    .operation = CSYNC_INSERT,
+                                    .table = "person",
+                                    .pk = "{\"id\":9}",
+                                    .payload = "{\"id\":9}",
+                                    .origin = "tester",
                                     .timestamp = "2030-01-01T00:00:00.000Z"};
 
 static int add_with(void *s, csync_error *err)

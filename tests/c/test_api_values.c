@@ -47,9 +47,15 @@ static csync_batch *batch(void)
 
 static csync_change change(int64_t version)
 {
-    csync_change x = {.struct_size = sizeof x, .version = version, .operation = CSYNC_INSERT,
-                      .table = "person", .pk = "{\"id\":9}", .payload = "{\"id\":9,\"name\":\"Zed\"}",
-                      .origin = "tester", .timestamp = "2030-01-01T00:00:00.000Z", .seq = version};
+    csync_change x = {.struct_size = sizeof x,
+                      .version = version,
+                      .operation = CSYNC_INSERT,
+                      .table = "person",
+                      .pk = "{\"id\":9}",
+                      .payload = "{\"id\":9,\"name\":\"Zed\"}",
+                      .origin = "tester",
+                      .timestamp = "2030-01-01T00:00:00.000Z",
+                      .seq = version};
 
     return x;
 }
@@ -143,7 +149,8 @@ static void refuse_options(const csync_sync_options *o, const char *part)
     REFUSED(CSYNC_EINVAL, part, csync_session_new(&s, c, "peer", o, err));
     REFUSED(CSYNC_EINVAL, part, csync_sync(c, d, o, NULL, err));
     REFUSED(CSYNC_EINVAL, part, csync_apply(c, b, o, NULL, NULL, err));
-    remote.send = (int (*)(void *, const csync_batch *, csync_outcome **, csync_error *))(void (*)(void))never;
+    remote.send =
+        (int (*)(void *, const csync_batch *, csync_outcome **, csync_error *))(void (*)(void))never;
     REFUSED(CSYNC_EINVAL, part, csync_sync_remote(c, &remote, o, NULL, err));
     csync_batch_free(b);
     csync_close(d);
@@ -204,9 +211,9 @@ static void a_batch_refuses_malformed_changes_and_info(void **state)
     csync_batch_info info = {.struct_size = sizeof info, .from_version = 2, .to_version = 1};
 
     (void)state;
-#define WRONG(field, value, part)                                                                        \
-    x = change(1);                                                                                       \
-    x.field = value;                                                                                     \
+#define WRONG(field, value, part)                                                                  \
+    x = change(1);                                                                                 \
+    x.field = value;                                                                               \
     REFUSED(CSYNC_EINVAL, part, csync_batch_add(b, &x, err));
     WRONG(operation, 0, "operation")
     WRONG(operation, 4, "operation")
@@ -318,7 +325,9 @@ static void execute_refuses_malformed_statements(void **state)
     REFUSED(CSYNC_EDB, "UNIQUE", EXECUTE("INSERT INTO person VALUES(3,'Cy'),(4,'Ada')", NULL, 0));
     assert_int_equal(changes, 0);
 #undef EXECUTE
-    assert_int_equal(csync_execute(c, "INSERT INTO person VALUES(1,'')", NULL, 0, NULL, NULL, NULL, &e), CSYNC_EDB);
+    assert_int_equal(
+        csync_execute(c, "INSERT INTO person VALUES(1,'')", NULL, 0, NULL, NULL, NULL, &e),
+        CSYNC_EDB);
     assert_int_equal(e.native_code, 1555);
 }
 

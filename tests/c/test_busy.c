@@ -8,8 +8,9 @@
 #include "refused.h"
 #include "snapshot.h"
 
-static const char schema[] = "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT);"
-                             "CREATE TABLE visit(id INTEGER PRIMARY KEY, site INTEGER REFERENCES site)";
+static const char schema[] =
+    "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT);"
+    "CREATE TABLE visit(id INTEGER PRIMARY KEY, site INTEGER REFERENCES site)";
 
 static char path[] = "/tmp/csync-busy-XXXXXX";
 static sqlite3 *app; /* the application's connection to the file */
@@ -82,8 +83,9 @@ static csync *on_app(void)
 static csync *other(void)
 {
     csync *c = NULL;
-    static const char lines[] = "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT);\n"
-                                "CREATE TABLE visit(id INTEGER PRIMARY KEY, site INTEGER REFERENCES site)";
+    static const char lines[] =
+        "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT);\n"
+        "CREATE TABLE visit(id INTEGER PRIMARY KEY, site INTEGER REFERENCES site)";
 
     c = replica_new(lines);
     return c;
@@ -101,9 +103,15 @@ static double seconds(void)
 
 static csync_batch *one_change(void)
 {
-    csync_change x = {.struct_size = sizeof x, .version = 1, .operation = CSYNC_INSERT, .table = "site",
-                      .pk = "{\"id\":9}", .payload = "{\"id\":9,\"name\":\"Zed\"}", .origin = "tester",
-                      .timestamp = "2030-01-01T00:00:00.000Z", .seq = 1};
+    csync_change x = {.struct_size = sizeof x,
+                      .version = 1,
+                      .operation = CSYNC_INSERT,
+                      .table = "site",
+                      .pk = "{\"id\":9}",
+                      .payload = "{\"id\":9,\"name\":\"Zed\"}",
+                      .origin = "tester",
+                      .timestamp = "2030-01-01T00:00:00.000Z",
+                      .seq = 1};
     csync_batch *b = NULL;
 
     OK(csync_batch_new(&b, err));
@@ -344,7 +352,8 @@ static void the_applications_own_triggers_fire(void **state)
 
     (void)state;
     sql(app, "CREATE TABLE audit(what)");
-    sql(app, "CREATE TRIGGER note AFTER INSERT ON site BEGIN INSERT INTO audit VALUES(NEW.name); END");
+    sql(app,
+        "CREATE TRIGGER note AFTER INSERT ON site BEGIN INSERT INTO audit VALUES(NEW.name); END");
     c = on_app();
     run(peer, "INSERT INTO site VALUES(2,'there')");
     sync_all(c, peer);
@@ -365,7 +374,8 @@ static void a_temporary_trigger_fires_too(void **state)
 
     (void)state;
     sql(app, "CREATE TEMP TABLE audit(what)");
-    sql(app, "CREATE TEMP TRIGGER note AFTER INSERT ON main.site BEGIN INSERT INTO audit VALUES(NEW.name); END");
+    sql(app,
+        "CREATE TEMP TRIGGER note AFTER INSERT ON main.site BEGIN INSERT INTO audit VALUES(NEW.name); END");
     run(peer, "INSERT INTO site VALUES(2,'there')");
     sync_all(c, peer);
     assert_int_equal(count(app, "SELECT count(*) FROM audit"), 1);

@@ -87,8 +87,8 @@ static int select_rows(act *a, csync_error *err)
 
 static int sync_with_resolver(act *a, csync_error *err)
 {
-    csync_sync_options o = {.struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = on_conflict,
-                            .user_data = a};
+    csync_sync_options o = {
+        .struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = on_conflict, .user_data = a};
 
     return csync_sync(c, peer, &o, NULL, err);
 }
@@ -102,8 +102,8 @@ static int sync_with_progress(act *a, csync_error *err)
 
 static int apply_with_resolver(act *a, csync_error *err)
 {
-    csync_sync_options o = {.struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = on_conflict,
-                            .user_data = a};
+    csync_sync_options o = {
+        .struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = on_conflict, .user_data = a};
     csync_batch *page = NULL;
     int rc;
 
@@ -114,7 +114,8 @@ static int apply_with_resolver(act *a, csync_error *err)
 }
 
 typedef int (*call_fn)(act *a, csync_error *err);
-static const call_fn calls[] = {select_rows, apply_with_resolver, sync_with_resolver, sync_with_progress};
+static const call_fn calls[] = {select_rows, apply_with_resolver, sync_with_resolver,
+                                sync_with_progress};
 enum { CALLS = sizeof calls / sizeof *calls };
 
 /* ---- calling csync ---- */
@@ -132,12 +133,14 @@ static void try_tables_and_reports(act *a)
     REFUSED(CSYNC_EBUSY, "its own callback", csync_parked(a->c, &json, err));
     REFUSED(CSYNC_EBUSY, "its own callback", csync_conflicts(a->c, 0, 0, &json, err));
     REFUSED(CSYNC_EBUSY, "its own callback", csync_hash(a->c, hex, err));
-    REFUSED(CSYNC_EBUSY, "its own callback", csync_execute(a->c, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
+    REFUSED(CSYNC_EBUSY, "its own callback",
+            csync_execute(a->c, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
     REFUSED(CSYNC_EBUSY, "its own callback", csync_suppress_begin(a->c, err));
     REFUSED(CSYNC_EBUSY, "its own callback", csync_suppress_end(a->c, 1, err));
 }
 
-static int fetch_nothing(void *user_data, const csync_fetch *fetch, csync_batch **out, csync_error *err)
+static int fetch_nothing(void *user_data, const csync_fetch *fetch, csync_batch **out,
+                         csync_error *err)
 {
     (void)user_data;
     (void)fetch;
@@ -216,7 +219,8 @@ static void free_session_then_call(act *a)
 {
     csync_session_free(a->session);
     a->session = NULL;
-    REFUSED(CSYNC_EBUSY, "its own callback", csync_execute(a->c, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
+    REFUSED(CSYNC_EBUSY, "its own callback",
+            csync_execute(a->c, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
 }
 
 static void a_session_may_be_freed_in_a_callback(void **state)
@@ -238,7 +242,8 @@ static void close_it(act *a)
 {
     csync_close(a->c);
     csync_close(a->c);
-    FAILS(CSYNC_EBUSY, "its own callback", csync_execute(a->c, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
+    FAILS(CSYNC_EBUSY, "its own callback",
+          csync_execute(a->c, "SELECT 1", NULL, 0, NULL, NULL, NULL, err));
 }
 
 /* The call goes on to its end; what it did is in the file. */
@@ -299,13 +304,15 @@ static void a_cancel_in_a_callback_stops_the_call(void **state)
     assert_equal(c, peer);
 }
 
-static int fetch_and_play(void *user_data, const csync_fetch *fetch, csync_batch **out, csync_error *err)
+static int fetch_and_play(void *user_data, const csync_fetch *fetch, csync_batch **out,
+                          csync_error *err)
 {
     play(user_data);
     return csync_changes(peer, fetch, out, err);
 }
 
-static int send_and_play(void *user_data, const csync_batch *batch, csync_outcome **out, csync_error *err)
+static int send_and_play(void *user_data, const csync_batch *batch, csync_outcome **out,
+                         csync_error *err)
 {
     play(user_data);
     return csync_apply(peer, batch, NULL, out, NULL, err);
@@ -376,7 +383,8 @@ static void a_row_callback_that_fails_undoes_the_statement(void **state)
         char *before = snapshot(c, SNAPSHOT_EXACT);
         int64_t changes = 16;
 
-        FAILS(CSYNC_ECALLBACK, "row callback", csync_execute(c, writes[i], NULL, 0, on_row, &a, &changes, err));
+        FAILS(CSYNC_ECALLBACK, "row callback",
+              csync_execute(c, writes[i], NULL, 0, on_row, &a, &changes, err));
         assert_int_equal(changes, 0);
         assert_unchanged(c, before);
     }
@@ -389,7 +397,11 @@ static int nonsense;
 static int answer_nonsense(void *user_data, const csync_change *local, const csync_change *remote,
                            const csync_change *base, csync_decision *d)
 {
-    static const char *const payloads[] = {NULL, "", "no json", "[1]", "{\"id\":1,\"name\":\"x\"} ,",
+    static const char *const payloads[] = {NULL,
+                                           "",
+                                           "no json",
+                                           "[1]",
+                                           "{\"id\":1,\"name\":\"x\"} ,",
                                            "{\"id\":2,\"name\":\"another row\"}",
                                            "{\"id\":1,\"colour\":\"unknown column\"}"};
 
@@ -409,7 +421,8 @@ static int answer_nonsense(void *user_data, const csync_change *local, const csy
 
 static void a_decision_that_is_none_is_refused(void **state)
 {
-    csync_sync_options o = {.struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = answer_nonsense};
+    csync_sync_options o = {
+        .struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = answer_nonsense};
     int rc;
 
     (void)state;
@@ -420,7 +433,8 @@ static void a_decision_that_is_none_is_refused(void **state)
 
         rc = csync_sync(c, peer, &o, NULL, &e);
         if (rc != CSYNC_EMISUSE && rc != CSYNC_EINVAL)
-            fail_msg("nonsense %d was answered with %s (%s)", nonsense, csync_code_name(rc), e.message);
+            fail_msg("nonsense %d was answered with %s (%s)", nonsense, csync_code_name(rc),
+                     e.message);
         if (!strstr(e.message, "person") && !strstr(e.message, "callback"))
             fail_msg("nonsense %d: \"%s\" does not say what is wrong with whom", nonsense, e.message);
         assert_unchanged(c, before);
@@ -431,7 +445,8 @@ static void a_decision_that_is_none_is_refused(void **state)
 
 static int answer_of_remote;
 
-static int fail_to_fetch(void *user_data, const csync_fetch *fetch, csync_batch **out, csync_error *err)
+static int fail_to_fetch(void *user_data, const csync_fetch *fetch, csync_batch **out,
+                         csync_error *err)
 {
     (void)user_data;
     (void)fetch;

@@ -15,7 +15,8 @@ static struct {
 
 static int is_to_fail(void)
 {
-    int fails = mem.fail_at && (++mem.count == mem.fail_at || (mem.and_after && mem.count > mem.fail_at));
+    int fails =
+        mem.fail_at && (++mem.count == mem.fail_at || (mem.and_after && mem.count > mem.fail_at));
 
     mem.has_failed |= fails;
     return fails;
@@ -245,8 +246,8 @@ static int apply(csync_error *err)
 }
 
 /* Merges persons. Its own allocation does not fail: what a callback does is its own business. */
-static int merge(void *user_data, const csync_change *local, const csync_change *remote, const csync_change *base,
-                 csync_decision *d)
+static int merge(void *user_data, const csync_change *local, const csync_change *remote,
+                 const csync_change *base, csync_decision *d)
 {
     static const char merged[] = "{\"id\":\"a\",\"name\":\"both\"}";
     long n = mem.fail_at;
@@ -284,9 +285,11 @@ static int drop_row(void *user_data, int columns, const char *const *names, cons
 
 static int execute(csync_error *err)
 {
-    csync_value v[2] = {{.type = CSYNC_TEXT, .data = "new", .length = 3}, {.type = CSYNC_INTEGER, .integer = 1}};
+    csync_value v[2] = {{.type = CSYNC_TEXT, .data = "new", .length = 3},
+                        {.type = CSYNC_INTEGER, .integer = 1}};
 
-    return csync_execute(c, "UPDATE visit SET note=?1 WHERE site=?2 RETURNING *", v, 2, drop_row, NULL, NULL, err);
+    return csync_execute(c, "UPDATE visit SET note=?1 WHERE site=?2 RETURNING *", v, 2, drop_row,
+                         NULL, NULL, err);
 }
 
 static int suppressed(csync_error *err)
@@ -386,11 +389,11 @@ static void fail_each(call_fn call)
     free(w.after);
 }
 
-#define FAILS_CLEANLY(call)                                                                              \
-    static void call##_fails_cleanly(void **state)                                                       \
-    {                                                                                                    \
-        (void)state;                                                                                     \
-        fail_each(call);                                                                                 \
+#define FAILS_CLEANLY(call)                                                                        \
+    static void call##_fails_cleanly(void **state)                                                 \
+    {                                                                                              \
+        (void)state;                                                                               \
+        fail_each(call);                                                                           \
     }
 
 FAILS_CLEANLY(track)
@@ -465,7 +468,8 @@ static void a_sync_fails_cleanly_and_the_next_completes(void **state)
             has_failed = mem.has_failed;
             disarm();
             if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
-                fail_msg("allocation %ld failed, the answer was %s: %s", m, csync_code_name(rc), e.message);
+                fail_msg("allocation %ld failed, the answer was %s: %s", m, csync_code_name(rc),
+                         e.message);
             run(c, "BEGIN IMMEDIATE;\nROLLBACK");
             run(peer, "BEGIN IMMEDIATE;\nROLLBACK");
         }
@@ -500,7 +504,8 @@ static void opening_fails_cleanly(void **state)
             csync_close(made);
             assert_int_equal(mem.live, 0);
             OK(csync_open(&made, path, &o, err));
-            assert_string_equal(text(made, "SELECT value FROM _sync_state WHERE key='origin_id'"), "alpha");
+            assert_string_equal(text(made, "SELECT value FROM _sync_state WHERE key='origin_id'"),
+                                "alpha");
             if (!with_tables && !has_failed) {
                 run(made, schema);
                 OK(csync_track(made, "site", NULL, err));
@@ -529,13 +534,15 @@ static int tick(void *user_data, const csync_progress *progress)
 
 static void a_cancel_at_each_report_leaves_whole_batches(void **state)
 {
-    static const char many[] = "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i+1 FROM n WHERE i<700) "
-                               "INSERT INTO site SELECT i, 'name '||i FROM n";
+    static const char many[] =
+        "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i+1 FROM n WHERE i<700) "
+        "INSERT INTO site SELECT i, 'name '||i FROM n";
 
     (void)state;
     for (cancel_at = 1;; cancel_at++) {
         csync *a = replica("alpha"), *b = replica("beta");
-        csync_sync_options o = {.struct_size = sizeof o, .batch_size = 150, .on_progress = tick, .user_data = a};
+        csync_sync_options o = {
+            .struct_size = sizeof o, .batch_size = 150, .on_progress = tick, .user_data = a};
         int rc;
 
         run(b, many);

@@ -30,7 +30,8 @@ static void insert(csync *into, int from, int to)
 
     snprintf(sql, sizeof sql,
              "WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i+1 FROM n WHERE i<%d) "
-             "INSERT INTO person SELECT i, 'name '||i FROM n", from, to);
+             "INSERT INTO person SELECT i, 'name '||i FROM n",
+             from, to);
     run(into, sql);
 }
 
@@ -341,7 +342,8 @@ static csync_outcome *outcome_of(int64_t position, int count)
     csync_outcome *o = NULL;
 
     for (int i = 0; i < count; i++)
-        len += snprintf(json + len, sizeof json - (size_t)len, "%s{\"status\":\"applied\"}", i ? "," : "");
+        len += snprintf(json + len, sizeof json - (size_t)len, "%s{\"status\":\"applied\"}",
+                        i ? "," : "");
     len += snprintf(json + len, sizeof json - (size_t)len, "]}");
     OK(csync_outcome_from_json(&o, json, (size_t)len, err));
     return o;
@@ -691,7 +693,8 @@ static int hear(void *user_data, const csync_progress *p)
 static void progress_counts_up_in_each_phase(void **state)
 {
     heard h = {0};
-    csync_sync_options o = {.struct_size = sizeof o, .batch_size = 100, .on_progress = hear, .user_data = &h};
+    csync_sync_options o = {
+        .struct_size = sizeof o, .batch_size = 100, .on_progress = hear, .user_data = &h};
 
     (void)state;
     insert(c, 1, 500);
@@ -705,7 +708,8 @@ static void progress_counts_up_in_each_phase(void **state)
 static void a_stop_rolls_the_open_batch_back_and_keeps_those_before(void **state)
 {
     heard h = {.stop_at_phase = CSYNC_PULLING, .stop_at = 164};
-    csync_sync_options o = {.struct_size = sizeof o, .batch_size = 100, .on_progress = hear, .user_data = &h};
+    csync_sync_options o = {
+        .struct_size = sizeof o, .batch_size = 100, .on_progress = hear, .user_data = &h};
     csync_result r = {.struct_size = sizeof r};
 
     (void)state;
@@ -723,7 +727,8 @@ static void a_stop_rolls_the_open_batch_back_and_keeps_those_before(void **state
 static void a_stop_while_pushing_keeps_what_the_peer_has(void **state)
 {
     heard h = {.stop_at_phase = CSYNC_PUSHING, .stop_at = 100};
-    csync_sync_options o = {.struct_size = sizeof o, .batch_size = 100, .on_progress = hear, .user_data = &h};
+    csync_sync_options o = {
+        .struct_size = sizeof o, .batch_size = 100, .on_progress = hear, .user_data = &h};
     csync_result r = {.struct_size = sizeof r};
 
     (void)state;

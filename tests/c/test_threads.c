@@ -37,7 +37,8 @@ static void insert(csync *into, int from, int to)
 
     snprintf(sql, sizeof sql,
              "WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i+1 FROM n WHERE i<%d) "
-             "INSERT INTO person SELECT i, 'name '||i FROM n", from, to);
+             "INSERT INTO person SELECT i, 'name '||i FROM n",
+             from, to);
     run(into, sql);
 }
 
@@ -117,8 +118,9 @@ static void a_cancel_stops_an_endless_statement(void **state)
 
     (void)state;
     FAILS(CSYNC_ECANCELED, "cancel",
-          csync_execute(c, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n",
-                        NULL, 0, NULL, NULL, NULL, err));
+          csync_execute(
+              c, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n",
+              NULL, 0, NULL, NULL, NULL, err));
     pthread_join(t, NULL);
     assert_int_equal(number(c, "SELECT count(*) FROM person"), 0);
 }
@@ -358,7 +360,8 @@ static void a_forked_child_is_refused_and_the_parent_goes_on(void **state)
 
 static pid_t child_of_callback;
 
-static int fork_in_callback(void *user_data, int columns, const char *const *names, const csync_value *values)
+static int fork_in_callback(void *user_data, int columns, const char *const *names,
+                            const csync_value *values)
 {
     (void)columns;
     (void)names;
