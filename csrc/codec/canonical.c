@@ -306,3 +306,22 @@ void cs_canonical_value(cs_buf *out, const cs_value *value)
         break;
     }
 }
+
+int cs_canonical_order(const char *a, size_t a_len, const char *b, size_t b_len, int *order,
+                       csync_error *err)
+{
+    cs_buf x = {0}, y = {0};
+    int rc = cs_canonical_json(&x, a, a_len, err);
+
+    *order = 0;
+    if (rc == CSYNC_OK)
+        rc = cs_canonical_json(&y, b, b_len, err);
+    if (rc == CSYNC_OK) {
+        *order = memcmp(x.data, y.data, x.len < y.len ? x.len : y.len);
+        if (*order == 0)
+            *order = x.len < y.len ? -1 : x.len > y.len;
+    }
+    cs_buf_free(&x);
+    cs_buf_free(&y);
+    return rc;
+}

@@ -30,21 +30,7 @@ static int stamp_of(const csync_change *c, cs_stamp *out, csync_error *err)
 
 static int compare_payloads(const char *a, const char *b, int *order, csync_error *err)
 {
-    cs_buf x = {0}, y = {0};
-    int rc = cs_canonical_json(&x, a, strlen(a), err);
-
-    if (rc == CSYNC_OK)
-        rc = cs_canonical_json(&y, b, strlen(b), err);
-    if (rc == CSYNC_OK) {
-        size_t n = x.len < y.len ? x.len : y.len;
-
-        *order = memcmp(x.data, y.data, n);
-        if (*order == 0)
-            *order = x.len < y.len ? -1 : x.len > y.len;
-    }
-    cs_buf_free(&x);
-    cs_buf_free(&y);
-    return rc;
+    return cs_canonical_order(a, strlen(a), b, strlen(b), order, err);
 }
 
 int cs_change_compare(const csync_change *a, const csync_change *b, int *order, csync_error *err)

@@ -27,14 +27,6 @@ static int prepare(cs_sqlite *b, cs_table *t, bulk *k, csync_error *err)
     return rc == CSYNC_OK ? sq_table_stmt(b, t, SQT_ROWS_PUT, &k->rows, err) : rc;
 }
 
-static int is_whole(const cs_sqlite *b, const cs_table *t)
-{
-    for (size_t i = 0; i < t->count; i++)
-        if (!b->present[i])
-            return 0;
-    return 1;
-}
-
 /* SQLite copies every page that it may have to restore, which is dear where each row has a page of its own.
  * New rows in order of key stand at the end of the table; others must be neighbours. */
 static int is_near(const cs_sqlite *b, const cs_table *t, const bulk *k, const cs_change *c)
@@ -63,7 +55,7 @@ static int bind_change(cs_sqlite *b, const cs_item *item, const cs_merge *how, b
     *fits = rc == CSYNC_OK && is_near(b, t, k, c);
     if (*fits) {
         rc = sq_read_payload(b, t, c->pub.payload, c->payload_len, &why);
-        *fits = rc == CSYNC_OK && is_whole(b, t);
+        *fits = rc == CSYNC_OK && sq_is_whole(b, t);
     }
     if (rc == CSYNC_EINVAL || rc == CSYNC_ESCHEMA || (rc == CSYNC_OK && !*fits))
         return CSYNC_OK;

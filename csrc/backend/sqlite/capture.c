@@ -54,22 +54,16 @@ static int append_local(cs_sqlite *b, const cs_table *t, const char *pk, const c
 static int logged_same(cs_sqlite *b, const cs_head *head, const cs_buf *row, csync_error *err)
 {
     csync_batch *batch = cs_batch_create();
-    cs_buf was = {0}, is = {0};
-    int same = 0;
+    const csync_change *entry;
+    int order = 1;
     int rc = batch ? sq_log_change(&b->base, head->version, batch, err) : cs_fail_nomem(err);
 
-    if (rc == CSYNC_OK && batch->count && batch->items[0].pub.payload) {
-        const csync_change *c = &batch->items[0].pub;
-
-        rc = cs_canonical_json(&was, c->payload, strlen(c->payload), err);
-        if (rc == CSYNC_OK)
-            rc = cs_canonical_json(&is, row->data, row->len, err);
-        same = rc == CSYNC_OK && was.len == is.len && memcmp(was.data, is.data, is.len) == 0;
-    }
-    cs_buf_free(&was);
-    cs_buf_free(&is);
+    entry = cs_batch_get(batch, 0);
+    if (rc == CSYNC_OK && entry && entry->payload)
+        rc = cs_canonical_order(entry->payload, strlen(entry->payload), row->data, row->len, &order,
+                                err);
     cs_batch_destroy(batch);
-    return rc != CSYNC_OK ? rc : same;
+    return rc != CSYNC_OK ? rc : order == 0;
 }
 
 /* The row at `stmt` (SQT_ROW_SCAN): logged as changed unless the log proves that it is not. */

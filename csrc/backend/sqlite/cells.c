@@ -230,6 +230,14 @@ int sq_is_key(cs_sqlite *b, const cs_table *t, const char *pk)
     return rc == CSYNC_OK && same == t->key_count;
 }
 
+int sq_is_whole(const cs_sqlite *b, const cs_table *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (!b->present[i])
+            return 0;
+    return 1;
+}
+
 /* The payload's key is the change's key; a payload may leave its key out. */
 static int check_payload_key(cs_sqlite *b, const cs_table *t, csync_error *err)
 {

@@ -49,34 +49,46 @@ static int take_head(merge *m, cs_item *item, int force, int *won, csync_error *
     return rc;
 }
 
-/* The row's content against the change's, both in canonical form. A change that lacks columns of ours, or
- * has others, comes from another schema and is the same change all the same. */
-static int compare_content(merge *m, cs_item *item, int *order, csync_error *err)
+/* The head's content as it came, where the log still has it: a column of another type may have changed what
+ * the row holds. Else the row. *found 0: neither. */
+static int head_content(merge *m, cs_item *item, const cs_head *head, cs_buf *out, int *found,
+                        csync_error *err)
 {
-    cs_buf row = {0}, ours = {0}, theirs = {0};
-    int found = 0, whole = 1;
+    csync_batch *logged = cs_batch_create();
+    const csync_change *entry;
+    int rc = logged ? CSYNC_OK : cs_fail_nomem(err);
+
+    *found = 0;
+    if (rc == CSYNC_OK && head->version)
+        rc = sq_log_change(&m->b->base, head->version, logged, err);
+    entry = cs_batch_get(logged, 0);
+    if (rc == CSYNC_OK && entry && entry->payload) {
+        *found = 1;
+        cs_buf_puts(out, entry->payload);
+        rc = cs_buf_check(out, err);
+    } else if (rc == CSYNC_OK) {
+        rc = sq_row_payload(m->b, item->table, out, found, err);
+    }
+    cs_batch_destroy(logged);
+    return rc;
+}
+
+/* The change's content against the head's, both in canonical form. A change that lacks columns of ours, or
+ * has others, comes from another schema and is the same change all the same. */
+static int compare_content(merge *m, cs_item *item, const cs_head *head, int *order, csync_error *err)
+{
+    cs_buf ours = {0};
+    int found = 0;
     int rc;
 
     *order = 0;
-    for (size_t i = 0; i < item->table->count; i++)
-        whole &= m->b->present[i];
-    if (!whole)
+    if (!sq_is_whole(m->b, item->table))
         return CSYNC_OK;
-    rc = sq_row_payload(m->b, item->table, &row, &found, err);
+    rc = head_content(m, item, head, &ours, &found, err);
     if (rc == CSYNC_OK && found)
-        rc = cs_canonical_json(&ours, row.data, row.len, err);
-    if (rc == CSYNC_OK && found)
-        rc = cs_canonical_json(&theirs, item->change->pub.payload, item->change->payload_len, err);
-    if (rc == CSYNC_OK && found) {
-        size_t n = ours.len < theirs.len ? ours.len : theirs.len;
-
-        *order = memcmp(theirs.data, ours.data, n);
-        if (*order == 0)
-            *order = theirs.len < ours.len ? -1 : theirs.len > ours.len;
-    }
-    cs_buf_free(&row);
+        rc = cs_canonical_order(item->change->pub.payload, item->change->payload_len, ours.data,
+                                ours.len, order, err);
     cs_buf_free(&ours);
-    cs_buf_free(&theirs);
     return rc;
 }
 
@@ -99,7 +111,7 @@ static int settle_loser(merge *m, cs_item *item, int decoded, int *won, csync_er
     if (deletes != head.deleted)
         order = deletes ? 1 : -1;
     else if (!deletes && !head.parked && decoded)
-        rc = compare_content(m, item, &order, err);
+        rc = compare_content(m, item, &head, &order, err);
     if (rc != CSYNC_OK || order == 0)
         return rc;
     item->status = order < 0 ? CSYNC_LOST : 0;

@@ -239,12 +239,8 @@ static int may_write_none(const cs_sqlite *b, const cs_table *t)
 int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err)
 {
     sqlite3_stmt *stmt;
-    int whole = 1;
-    int rc;
-
-    for (size_t i = 0; i < t->count; i++)
-        whole &= b->present[i];
-    rc = whole ? sq_table_stmt(b, t, SQT_ROW_PUT, &stmt, err) : sq_partial_put(b, t, &stmt, err);
+    int rc = sq_is_whole(b, t) ? sq_table_stmt(b, t, SQT_ROW_PUT, &stmt, err)
+                               : sq_partial_put(b, t, &stmt, err);
     if (rc == CSYNC_OK) {
         for (size_t i = 0; i < t->count; i++)
             if (b->present[i])

@@ -160,6 +160,8 @@ void sq_column(cs_sqlite *b, sqlite3_stmt *stmt, int at, cs_value *out);
 const char *sq_column_text(cs_sqlite *b, sqlite3_stmt *stmt, int at); /* NULL for NULL */
 /* Decodes a key into b->key. CSYNC_EINVAL: not exactly the key columns, or NULL among them. */
 int sq_read_key(cs_sqlite *b, const cs_table *t, const char *pk, size_t len, csync_error *err);
+/* 1 when the payload that was decoded has every column. */
+int sq_is_whole(const cs_sqlite *b, const cs_table *t);
 /* 1 when `pk` is the key in b->key. */
 int sq_is_key(cs_sqlite *b, const cs_table *t, const char *pk);
 /* Decodes a payload into b->cells and b->present; checks its key against b->key. CSYNC_EINVAL: the key
