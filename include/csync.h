@@ -139,8 +139,8 @@ CSYNC_API int csync_open(csync **out, const char *url, const csync_open_options 
 CSYNC_API int csync_open_sqlite(csync **out, void *db, const void *api,
                                 const csync_open_options *options, csync_error *err);
 
-/* Releases the replica; NULL is fine. Inside one of its callbacks the close is carried out when the
- * outermost call returns. Sessions of a closed replica answer CSYNC_EMISUSE. */
+/* Releases the replica; NULL is fine. From one of its callbacks, or while csync_sync runs on it, the close
+ * is carried out when that ends. Sessions of a closed replica answer CSYNC_EMISUSE. */
 CSYNC_API void csync_close(csync *replica);
 
 /* Any thread, at any time before csync_close: the running call stops soon with CSYNC_ECANCELED, its open
@@ -357,7 +357,8 @@ CSYNC_API int csync_apply(csync *replica, const csync_batch *batch, const csync_
 CSYNC_API int csync_sync(csync *replica, csync *peer, const csync_sync_options *options,
                          csync_result *result, csync_error *err);
 
-/* A peer that your own functions reach. Both run on the calling thread, outside any transaction. */
+/* A peer that your own functions reach. Both run on the calling thread, outside any transaction; they may
+ * use the replica. */
 typedef struct csync_remote {
     size_t struct_size;
     const char *name; /* under which positions are kept; NULL: "remote" */
