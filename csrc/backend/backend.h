@@ -42,6 +42,7 @@ typedef struct cs_merge {
     int64_t via; /* id of the peer that the changes come from; 0: nobody in particular */
     int agreed; /* that peer has them: they are agreed on with it */
     int relay; /* log what wins */
+    int more; /* another batch follows: parked changes may wait for it */
     int passes; /* retry passes for missing parents */
     int (*tick)(void *ctx, int64_t done, csync_error *err); /* every few rows; a code stops the merge */
     void *ctx;

@@ -178,6 +178,7 @@ static void merge_settings(const csync *c, const work *w, cs_merge *out)
     out->via = w->a->peer ? w->peer.id : 0;
     out->agreed = w->a->pulling;
     out->relay = c->backend->relay;
+    out->more = w->a->pulling && w->a->batch->has_more;
     out->passes = retry_passes(w->a->options);
     out->tick = w->a->tick;
     out->ctx = w->a->ctx;

@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "codec/canonical.h"
 
+#define MANY_PARKED 500
+
 typedef struct merge {
     cs_sqlite *b;
     cs_item *items;
@@ -476,6 +478,16 @@ static int park_unknown(merge *m, size_t count, csync_error *err)
     return CSYNC_OK;
 }
 
+/* Trying thousands of parked rows after every batch of a long pull would cost more than the pull: they wait
+ * for its last batch. */
+static int retry_parked(merge *m, csync_error *err)
+{
+    int64_t parked = 0;
+    int rc = m->how->more ? sq_parked_count(&m->b->base, &parked, err) : CSYNC_OK;
+
+    return rc != CSYNC_OK || parked > MANY_PARKED ? rc : sq_unpark(m->b, err);
+}
+
 static int run(merge *m, size_t count, csync_error *err)
 {
     size_t upserts = 0;
@@ -496,7 +508,7 @@ static int run(merge *m, size_t count, csync_error *err)
     if (rc == CSYNC_OK)
         rc = park_unknown(m, count, err);
     if (rc == CSYNC_OK && m->b->any_parked)
-        rc = sq_unpark(m->b, err);
+        rc = retry_parked(m, err);
     return rc == CSYNC_OK && m->b->any_parked ? final_status(m, err) : rc;
 }
 

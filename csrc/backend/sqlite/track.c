@@ -136,6 +136,35 @@ static int track_new(cs_sqlite *b, cs_table *t, csync_error *err)
     return rc == CSYNC_OK ? create_triggers(b, t, err) : rc;
 }
 
+static int finish_load(cs_sqlite *b, csync_error *err);
+
+/* Adds the table to those in memory, in order of name. Takes `t` over. */
+static int insert_table(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    size_t n = b->base.table_count, at = n;
+    cs_table **tables = cs_realloc(b->base.tables, (n + 1) * sizeof *tables);
+
+    if (!tables) {
+        cs_table_destroy(t);
+        return cs_fail_nomem(err);
+    }
+    for (; at > 0 && strcmp(tables[at - 1]->name, t->name) > 0; at--)
+        tables[at] = tables[at - 1];
+    tables[at] = t;
+    b->base.tables = tables;
+    b->base.table_count = n + 1;
+    return finish_load(b, err);
+}
+
+static int change_capture(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    int rc = store_table(b, t, err);
+
+    if (rc == CSYNC_OK)
+        rc = create_triggers(b, t, err);
+    return rc == CSYNC_OK ? sq_load_tables(b, err) : rc;
+}
+
 int sq_track(cs_backend *base, const char *table, int capture, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
@@ -148,15 +177,19 @@ int sq_track(cs_backend *base, const char *table, int capture, csync_error *err)
     rc = sq_describe(b, table, capture, &t, err);
     if (rc != CSYNC_OK)
         return rc;
-    rc = old ? store_table(b, t, err) : track_new(b, t, err);
-    if (rc == CSYNC_OK && old)
-        rc = create_triggers(b, t, err);
-    cs_table_destroy(t);
+    if (old) {
+        rc = change_capture(b, t, err);
+        cs_table_destroy(t);
+        return rc;
+    }
+    rc = track_new(b, t, err);
     if (rc == CSYNC_OK)
-        rc = sq_load_tables(b, err);
-    if (rc == CSYNC_OK && !old && base->relay)
+        rc = insert_table(b, t, err);
+    else
+        cs_table_destroy(t);
+    if (rc == CSYNC_OK && base->relay)
         rc = sq_complete_log(base, 1, err);
-    return rc == CSYNC_OK && !old ? sq_adopt(b, table, err) : rc;
+    return rc == CSYNC_OK ? sq_adopt(b, table, err) : rc;
 }
 
 /* Runs `sql` with one text parameter. */
@@ -290,6 +323,8 @@ static int mark_untracked_acts(cs_sqlite *b, csync_error *err)
 
     if (rc != CSYNC_OK)
         return rc;
+    for (size_t i = 0; i < b->base.table_count; i++)
+        b->base.tables[i]->untracked_acts = 0;
     while ((rc = sq_step(b, stmt, err)) == 1) {
         const char *name = sq_column_text(b, stmt, 0);
         cs_table *t = cs_backend_table(&b->base, name, strlen(name));
@@ -301,23 +336,12 @@ static int mark_untracked_acts(cs_sqlite *b, csync_error *err)
     return rc;
 }
 
-int sq_load_tables(cs_sqlite *b, csync_error *err)
+/* What depends on all tables together. */
+static int finish_load(cs_sqlite *b, csync_error *err)
 {
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    size_t cap = 0;
     int64_t version = -1;
-    int rc;
+    int rc = check_other_triggers(b, err);
 
-    sq_forget_all(b);
-    rc = sq_prepare(b, "SELECT id,name,capture FROM main._sync_tables ORDER BY name", &stmt, err);
-    if (rc != CSYNC_OK)
-        return rc;
-    while ((rc = sq_step(b, stmt, err)) == 1 && (rc = load_one(b, stmt, &cap, err)) == CSYNC_OK)
-        ;
-    sqlite3_finalize(stmt);
-    if (rc == CSYNC_OK)
-        rc = check_other_triggers(b, err);
     if (rc == CSYNC_OK)
         rc = mark_untracked_acts(b, err);
     if (rc == CSYNC_OK)
@@ -327,6 +351,23 @@ int sq_load_tables(cs_sqlite *b, csync_error *err)
     cs_tables_rank(b->base.tables, b->base.table_count);
     b->schema_version = rc == CSYNC_OK ? version : -1;
     return rc;
+}
+
+int sq_load_tables(cs_sqlite *b, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    size_t cap = 0;
+    int rc;
+
+    sq_forget_all(b);
+    rc = sq_prepare(b, "SELECT id,name,capture FROM main._sync_tables ORDER BY name", &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1 && (rc = load_one(b, stmt, &cap, err)) == CSYNC_OK)
+        ;
+    sqlite3_finalize(stmt);
+    return rc == CSYNC_OK ? finish_load(b, err) : rc;
 }
 
 enum { CHANGED, SAME, WAS_GONE };
