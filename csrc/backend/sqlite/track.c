@@ -313,11 +313,11 @@ static int mark_untracked_acts(cs_sqlite *b, csync_error *err)
 {
     sqlite3_stmt *stmt;
     int rc = sq_prepare(b,
-                        "SELECT DISTINCT p.name FROM main.sqlite_master m, "
-                        "pragma_foreign_key_list(m.name,'main') f, main._sync_tables p WHERE "
-                        "m.type='table' AND f.\"table\"=p.name COLLATE NOCASE AND f.on_delete IN "
-                        "('CASCADE','SET NULL','SET DEFAULT') AND m.name NOT IN (SELECT name FROM "
-                        "main._sync_tables)",
+                        "SELECT DISTINCT p.name FROM main.sqlite_master m CROSS JOIN "
+                        "pragma_foreign_key_list(m.name,'main') f CROSS JOIN main._sync_tables p "
+                        "WHERE m.type='table' AND m.name NOT LIKE '\\_sync\\_%' ESCAPE '\\' AND "
+                        "m.name NOT IN (SELECT name FROM main._sync_tables) AND f.on_delete IN "
+                        "('CASCADE','SET NULL','SET DEFAULT') AND f.\"table\"=p.name COLLATE NOCASE",
                         &stmt, err);
     SQ_API(b);
 
