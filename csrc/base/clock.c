@@ -5,14 +5,6 @@
 
 #define MS_PER_DAY INT64_C(86400000)
 
-int64_t cs_clock_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void put_digits(char *out, unsigned value, int n)
 {
     while (n--) {

@@ -1,4 +1,4 @@
-/* clock.h - UTC milliseconds since 1970 and their text. */
+/* clock.h - UTC milliseconds since 1970, and their text. */
 #ifndef CS_CLOCK_H
 #define CS_CLOCK_H
 #include <stddef.h>
@@ -8,7 +8,6 @@
 #define CS_TIME_MIN INT64_C(0)
 #define CS_TIME_MAX INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 
-int64_t cs_clock_ms(void);
 /* `ms` is taken into CS_TIME_MIN..CS_TIME_MAX. */
 void cs_time_format(int64_t ms, char out[CS_TIME_SIZE]);
 /* RFC 3339 with any number of fraction digits (more than three are cut off) and Z or an offset.

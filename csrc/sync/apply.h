@@ -25,7 +25,6 @@ typedef struct cs_answer {
     const csync_batch *batch;
     const csync_outcome *outcome;
     const char *peer;
-    const csync_sync_options *options;
     csync_result *result; /* added to */
     int64_t position; /* result: the peer has this replica's log up to here */
 } cs_answer;

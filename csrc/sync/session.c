@@ -241,11 +241,7 @@ static int offer_batch(csync_session *s, csync_step *step, csync_error *err)
 
 int cs_session_outcome(csync_session *s, const csync_outcome *outcome, csync_error *err)
 {
-    cs_answer a = {.batch = s->batch,
-                   .outcome = outcome,
-                   .peer = s->peer,
-                   .options = &s->options,
-                   .result = &s->result};
+    cs_answer a = {.batch = s->batch, .outcome = outcome, .peer = s->peer, .result = &s->result};
     int rc, taken;
 
     if (s->phase != PUSHING || !s->asked)

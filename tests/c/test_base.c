@@ -325,7 +325,6 @@ static void time_format__stays_in_its_range(void **state)
     assert_string_equal(text, "1970-01-01T00:00:00.000Z");
     cs_time_format(INT64_MAX, text);
     assert_string_equal(text, "9999-12-31T23:59:59.999Z");
-    assert_true(cs_clock_ms() > INT64_C(1700000000000));
 }
 
 static void uuid__is_version_4_and_new_each_time(void **state)

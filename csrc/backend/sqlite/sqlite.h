@@ -25,7 +25,6 @@ enum sq_fixed {
     SQ_BEGIN,
     SQ_BEGIN_WRITE,
     SQ_COMMIT,
-    SQ_ROLLBACK,
     SQ_SAVEPOINT,
     SQ_UNDO,
     SQ_RELEASE,

@@ -9,7 +9,6 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_BEGIN] = "BEGIN",
     [SQ_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [SQ_COMMIT] = "COMMIT",
-    [SQ_ROLLBACK] = "ROLLBACK",
     [SQ_SAVEPOINT] = "SAVEPOINT csync_attempt",
     [SQ_UNDO] = "ROLLBACK TO csync_attempt",
     [SQ_RELEASE] = "RELEASE csync_attempt",
