@@ -1,5 +1,4 @@
 /* clock.c - UTC milliseconds since 1970 and their text. */
-#include <time.h>
 
 #include "base/clock.h"
 
