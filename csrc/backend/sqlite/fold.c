@@ -20,16 +20,6 @@ int sq_needs_fold(cs_backend *base, int *needed, csync_error *err)
     return rc;
 }
 
-/* A local write over a parked change: what was parked is no head any more. */
-static int drop_parked(cs_sqlite *b, cs_table *t, csync_error *err)
-{
-    cs_head head;
-    int64_t parked = 0;
-    int rc = sq_head_get(b, t, &head, NULL, &parked, err);
-
-    return rc == CSYNC_OK && parked ? sq_park_drop(b, t, parked, err) : rc;
-}
-
 /* One local log entry (columns of SQ_LOG_LOCAL_SCAN) becomes its row's head. */
 static int fold_entry(cs_sqlite *b, cs_table *t, sqlite3_stmt *entry, int any_parked, csync_error *err)
 {
@@ -39,7 +29,7 @@ static int fold_entry(cs_sqlite *b, cs_table *t, sqlite3_stmt *entry, int any_pa
     int deleted = strcmp(sq_column_text(b, entry, 3), "delete") == 0;
     sqlite3_stmt *stmt;
     int at;
-    int rc = any_parked ? drop_parked(b, t, err) : CSYNC_OK;
+    int rc = any_parked ? sq_park_supersede(b, t, err) : CSYNC_OK;
 
     if (rc != CSYNC_OK)
         return rc;

@@ -120,16 +120,6 @@ static int settle_loser(merge *m, cs_item *item, int decoded, int *won, csync_er
     return order < 0 ? CSYNC_OK : take_head(m, item, 1, won, err);
 }
 
-/* An older change of the row that is parked is not the head any more. */
-static int drop_parked(merge *m, cs_item *item, csync_error *err)
-{
-    cs_head head;
-    int64_t parked = 0;
-    int rc = sq_head_get(m->b, item->table, &head, NULL, &parked, err);
-
-    return rc == CSYNC_OK && parked ? sq_park_drop(m->b, item->table, parked, err) : rc;
-}
-
 static int log_winner(merge *m, cs_item *item, csync_error *err)
 {
     cs_sqlite *b = m->b;
@@ -210,7 +200,7 @@ static int merge_item(merge *m, size_t index, csync_error *err)
     if (rc != CSYNC_OK || !won)
         return rc;
     if (m->b->any_parked)
-        rc = drop_parked(m, item, err);
+        rc = sq_park_supersede(m->b, item->table, err);
     if (rc == CSYNC_OK)
         rc = log_winner(m, item, err);
     if (rc != CSYNC_OK)

@@ -52,6 +52,15 @@ int sq_park_drop(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err)
     return rc == CSYNC_OK ? drop_entry(b, parked, err) : rc;
 }
 
+int sq_park_supersede(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    cs_head head;
+    int64_t parked = 0;
+    int rc = sq_head_get(b, t, &head, NULL, &parked, err);
+
+    return rc == CSYNC_OK && parked ? sq_park_drop(b, t, parked, err) : rc;
+}
+
 int sq_any_parked(cs_sqlite *b, int *any, csync_error *err)
 {
     SQ_API(b);

@@ -283,6 +283,8 @@ int sq_park_unknown(cs_sqlite *b, const cs_change *change, const char *reason, i
                     int *status, csync_error *err);
 /* Forgets the parked change of the head; parked: its id. */
 int sq_park_drop(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err);
+/* The same, if the head is parked at all: it has a newer change, or its row stays visible. */
+int sq_park_supersede(cs_sqlite *b, cs_table *t, csync_error *err);
 int sq_parked(cs_backend *b, cs_parked_visit visit, void *ctx, csync_error *err);
 void sq_read_parked(cs_sqlite *b, sqlite3_stmt *stmt, csync_change *out);
 

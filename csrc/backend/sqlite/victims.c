@@ -191,15 +191,6 @@ static int park_heads(cs_sqlite *b, sq_victims *v, const char *reason, const cha
 }
 
 /* A row that a row of an untracked table holds, or would take along, stays where it is. */
-static int keep_row(cs_sqlite *b, cs_table *t, csync_error *err)
-{
-    cs_head head;
-    int64_t parked = 0;
-    int rc = sq_head_get(b, t, &head, NULL, &parked, err);
-
-    return rc == CSYNC_OK && parked ? sq_park_drop(b, t, parked, err) : rc;
-}
-
 static int delete_victim(cs_sqlite *b, const sq_victim *one, csync_error *err)
 {
     sqlite3_stmt *stmt;
@@ -210,12 +201,12 @@ static int delete_victim(cs_sqlite *b, const sq_victim *one, csync_error *err)
     if (rc != CSYNC_OK)
         return rc;
     if (one->table->untracked_acts)
-        return keep_row(b, one->table, err);
+        return sq_park_supersede(b, one->table, err);
     sq_bind_key(b, stmt, one->table);
     rc = sq_run(b, stmt, err);
     if (rc == CSYNC_OK)
         sq_touch(one->table);
-    return rc == CSYNC_EDB ? keep_row(b, one->table, err) : rc;
+    return rc == CSYNC_EDB ? sq_park_supersede(b, one->table, err) : rc;
 }
 
 /* Rows below first. */
