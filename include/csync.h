@@ -54,14 +54,17 @@ enum {
     CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
     CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
     CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
-    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer reaches back to our position */
+    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer leads on from our position: `version` is where it begins
+                                now. A snapshot has to come first, which csync_sync does by itself */
     CSYNC_ENET = -12, /* the peer cannot be reached */
     CSYNC_EPROTO = -13, /* the peer answered what it must not */
     CSYNC_EAUTH = -14, /* the peer does not let us */
     CSYNC_ETIMEOUT = -15, /* time is up */
     CSYNC_ECANCELED = -16, /* csync_cancel was called */
     CSYNC_ECALLBACK = -17, /* your callback failed; only callbacks cause it */
-    CSYNC_EUNSUPPORTED = -18 /* this build, database or interpreter cannot do it */
+    CSYNC_EUNSUPPORTED = -18, /* this build, database or interpreter cannot do it */
+    CSYNC_ECLOCK = -19 /* the author's clock is too far ahead; `expected` is the receiver's time, `actual` the
+                          change's. Nothing was stored; csync_sync stamps again and goes on */
 };
 
 /* Why a call failed. Owned by the caller, holds no memory, nothing to free. Start with CSYNC_ERROR_INIT. */
@@ -203,18 +206,34 @@ typedef struct csync_change {
     const char *origin; /* replica on which the change was made */
     const char *timestamp; /* YYYY-MM-DDTHH:MM:SS.mmmZ */
     int64_t seq; /* version in its origin's own log; with timestamp and origin, the stamp; 0: unknown */
+    const char *base; /* in a push: "timestamp origin seq" of the change to the row last agreed on with the
+                         receiver, on which this one was made; NULL: none */
 } csync_change;
 
 typedef struct csync_batch csync_batch; /* an ordered list of changes, and where it stands in a log */
 
-/* Where a batch stands: it holds every change that is a head with from_version < version <= to_version. */
+/* Where a batch stands: it holds every change that is a head with from_version < version <= to_version.
+ *
+ * A position in a replica's log is a version and an epoch: an opaque text that its log gave out with the version
+ * and that tells it whether the log is still the one that was read (it is not once the replica was restored
+ * from a backup). Whoever keeps a version keeps the epoch with it and gives both back. Texts are borrowed from
+ * the batch. */
 typedef struct csync_batch_info {
     size_t struct_size;
-    const char *origin; /* replica whose log it was read from; NULL: unknown. Borrowed from the batch */
+    const char *origin; /* replica whose log it was read from; NULL: unknown */
     int64_t from_version;
     int64_t to_version;
     int has_more; /* the log goes on after to_version */
     char hash[CSYNC_HASH_SIZE]; /* SHA-256 of the changes; "": not given */
+    const char *epoch; /* of to_version; NULL: none */
+    const char *from_epoch; /* of from_version: the position that this batch continues; NULL: none */
+    int64_t peer_version; /* how far its maker has the log of whoever it is for */
+    const char *peer_epoch; /* of peer_version; NULL: none */
+    const char *floor; /* timestamp: its maker may have forgotten deletes up to here; NULL: none */
+    const char *cursor; /* a page of a snapshot: where the next one goes on, "": this is the last; NULL: a page
+                           of the log */
+    const char *key; /* idempotency key of a push: the receiver answers a repetition as it did the first time */
+    int compare; /* of a push: refuse a change (CSYNC_CONFLICT) whose base is not the receiver's row */
 } csync_batch_info;
 
 /* An empty batch. */
@@ -247,10 +266,19 @@ typedef struct csync_fetch {
     int64_t since; /* changes after this version */
     int limit; /* at most so many changes; 0: 1000 */
     int64_t max_bytes; /* stop after about so many bytes of changes, but not before one; 0: 4 MiB */
+    const char *epoch; /* of `since`, as the last page gave it; NULL: none */
+    const char *origin; /* who asks; it counts as a client that has everything up to `since`. NULL: nobody */
+    const char *cursor; /* a page of a snapshot: where the last one ended, "": from the beginning; NULL: a page
+                           of the log */
 } csync_fetch;
 
 /* A page of this replica's log: the changes after `since` that no later one has replaced, in order of
- * version. The first call on a replica makes it log what it applies, so that others can sync with it. */
+ * version. With a cursor a page of a snapshot: every row's winning change, deletes too, in order of table
+ * (parents first) and key, and the position that the log stands at; whoever has all pages goes on reading the
+ * log from the position that the first of them named.
+ * The first call on a replica makes it log what it applies, so that others can sync with it.
+ * CSYNC_EFULLRESYNC: the log does not lead on from `since`: it is trimmed (csync_purge), or this replica was
+ * restored from a backup. CSYNC_EINVAL: `since` with its epoch is a position this log never had. */
 CSYNC_API int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out,
                             csync_error *err);
 
@@ -304,6 +332,8 @@ typedef struct csync_sync_options {
     csync_conflict_fn on_conflict; /* required for CSYNC_CUSTOM */
     csync_progress_fn on_progress;
     void *user_data;
+    int full_resync; /* where the peer's log does not lead on from our position. 0: push what is pending, then
+                        merge a snapshot; -1: stop with CSYNC_EFULLRESYNC */
 } csync_sync_options;
 
 typedef struct csync_result {
@@ -327,13 +357,15 @@ enum {
     CSYNC_DUPLICATE = 2, /* known already */
     CSYNC_LOST = 3, /* an existing change beats it: `winner` */
     CSYNC_PARKED = 4, /* it won, but cannot enter its table yet: `reason` */
-    CSYNC_REJECTED = 5 /* refused: `reason` */
+    CSYNC_REJECTED = 5, /* refused: `reason` */
+    CSYNC_CONFLICT = 6 /* of a push that compares: the receiver's row is not the change's base: `winner` */
 };
 typedef struct csync_outcome_entry {
     size_t struct_size;
     int status;
     const char *reason; /* "" or why; borrowed from the outcome */
-    const csync_change *winner; /* CSYNC_LOST: the row that won; else NULL; borrowed from the outcome */
+    const csync_change *winner; /* CSYNC_LOST, CSYNC_CONFLICT: the receiver's row; else NULL; borrowed from the
+                                   outcome */
 } csync_outcome_entry;
 /* One entry for each change of the batch, in its order; 0 when the batch was dropped whole because it
  * does not continue the receiver's position. */
@@ -341,6 +373,8 @@ CSYNC_API size_t csync_outcome_count(const csync_outcome *outcome);
 CSYNC_API int csync_outcome_at(const csync_outcome *outcome, size_t i, csync_outcome_entry *out);
 /* The version up to which the receiver has the sender's log now. */
 CSYNC_API int64_t csync_outcome_position(const csync_outcome *outcome);
+/* The epoch of that position, borrowed from the outcome; NULL: none. */
+CSYNC_API const char *csync_outcome_epoch(const csync_outcome *outcome);
 CSYNC_API int csync_outcome_to_json(const csync_outcome *outcome, char **json, csync_error *err);
 CSYNC_API int csync_outcome_from_json(csync_outcome **out, const char *json, size_t length,
                                       csync_error *err);
@@ -382,7 +416,8 @@ typedef struct csync_session csync_session;
 enum {
     CSYNC_STEP_FETCH = 1, /* get a page of the peer's log for `fetch`, answer with csync_session_page */
     CSYNC_STEP_SEND = 2, /* deliver `batch`, answer with csync_session_outcome */
-    CSYNC_STEP_DONE = 3
+    CSYNC_STEP_DONE = 3,
+    CSYNC_STEP_SNAPSHOT = 4 /* like CSYNC_STEP_FETCH, but of the peer's snapshot: `fetch` has a cursor */
 };
 typedef struct csync_step {
     size_t struct_size;
@@ -398,8 +433,42 @@ CSYNC_API int csync_session_page(csync_session *session, const csync_batch *page
 /* outcome NULL: all taken. */
 CSYNC_API int csync_session_outcome(csync_session *session, const csync_outcome *outcome,
                                     csync_error *err);
+/* The peer failed at the step with `why` (csync_changes or csync_apply there gave it). Where the session knows a
+ * way on (CSYNC_EFULLRESYNC, CSYNC_ECLOCK) it takes it and returns CSYNC_OK; else it returns why->code. */
+CSYNC_API int csync_session_refused(csync_session *session, const csync_error *why, csync_error *err);
 CSYNC_API int csync_session_result(const csync_session *session, csync_result *out);
 CSYNC_API void csync_session_free(csync_session *session);
+
+/* ---- Clients and tombstones ------------------------------------------------------------------------
+ * Whoever asks this replica for changes under its origin, or was pushed to, is a client, with the version up to
+ * which it has this replica's log. Deletes have to be remembered until every client knows of them. A client that
+ * was silent for 90 days is stale: it no longer holds anything up, and has to take a snapshot when it is back. */
+
+/* Counts `origin` as a client that has this replica's log up to `version`. CSYNC_EINVAL: no origin, or beyond
+ * the end of the log. */
+CSYNC_API int csync_register_client(csync *replica, const char *origin, int64_t version,
+                                    csync_error *err);
+/* CSYNC_ENOTFOUND: no such client. */
+CSYNC_API int csync_forget_client(csync *replica, const char *origin, csync_error *err);
+/* JSON array in order of version: [{"origin","version","lastSync","created","stale":false}]. `stale_days` 0: 90. */
+CSYNC_API int csync_clients(csync *replica, int stale_days, char **json, csync_error *err);
+/* The version up to which every client that is not stale has this log; 0: there is none. */
+CSYNC_API int csync_safe_version(csync *replica, int stale_days, int64_t *version, csync_error *err);
+
+typedef struct csync_purge_options {
+    size_t struct_size;
+    int stale_days; /* 0: 90 */
+} csync_purge_options;
+typedef struct csync_purged {
+    size_t struct_size;
+    int64_t version; /* the safe version: the log now begins after it */
+    int64_t entries; /* of the log that were dropped */
+    int64_t tombstones; /* deleted rows that were forgotten */
+} csync_purged;
+/* Drops the log's entries, and forgets deleted rows, up to the safe version. Rows stay. Without clients nothing
+ * is dropped. `options` and `out` may be NULL. */
+CSYNC_API int csync_purge(csync *replica, const csync_purge_options *options, csync_purged *out,
+                          csync_error *err);
 
 /* ---- Conflicts, parked changes, hashes ------------------------------------------------------------ */
 
