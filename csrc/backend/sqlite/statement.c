@@ -67,9 +67,10 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                        " FROM main._sync_clients ORDER BY last_sync_version,origin_id",
     [SQ_CLIENT_SAFE] = "SELECT min(last_sync_version) FROM main._sync_clients WHERE NOT " STALE,
     [SQ_LOG_TRIM] = "DELETE FROM main._sync_log WHERE version<=?1",
-    [SQ_REPLY_GET] = "SELECT reply FROM main._sync_replies WHERE peer=?1 AND key=?2",
-    [SQ_REPLY_PUT] = "INSERT INTO main._sync_replies(peer,key,reply) VALUES(?1,?2,?3) ON CONFLICT(peer) "
-                     "DO UPDATE SET key=excluded.key,reply=excluded.reply",
+    [SQ_REPLY_GET] = "SELECT reply FROM main._sync_replies WHERE peer=?1 AND "
+                     "idempotency_key=?2",
+    [SQ_REPLY_PUT] = "INSERT INTO main._sync_replies(peer,idempotency_key,reply) VALUES(?1,?2,?3) ON CONFLICT(peer) "
+                     "DO UPDATE SET idempotency_key=excluded.idempotency_key,reply=excluded.reply",
     [SQ_SNAPSHOT_GET] =
         "SELECT number,version,epoch,floor_ts,cursor FROM main._sync_snapshots WHERE peer=?1",
     [SQ_SNAPSHOT_PUT] =
