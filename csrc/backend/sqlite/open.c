@@ -57,7 +57,7 @@ static void rollback(cs_backend *base)
     while (!sqlite3_get_autocommit(b->db) && /* a cancel may interrupt the ROLLBACK too */
            sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_INTERRUPT)
         ;
-    b->flag_set = b->suppressed = 0;
+    b->flag_set = b->suppressed = b->suppressed_writes = 0;
     base->relay = 0; /* what the transaction switched on is off again; the next one reads it */
     b->foreign_from = b->foreign_to = 0;
     sq_forget_all(b);
