@@ -253,14 +253,14 @@ static int read_evicts(cs_sqlite *b, cs_table *t, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc =
-        catalogue(b, "SELECT 1 FROM pragma_index_list(?1,'main') WHERE \"unique\" AND origin<>'pk'",
-                  t->name, &stmt, err);
+    int rc = catalogue(
+        b, "SELECT count(*) FROM pragma_index_list(?1,'main') WHERE \"unique\" AND origin<>'pk'",
+        t->name, &stmt, err);
 
     if (rc != CSYNC_OK)
         return rc;
     rc = sq_step(b, stmt, err);
-    t->evicts = rc == 1;
+    t->evicts = rc == 1 ? sqlite3_column_int(stmt, 0) : 0;
     sqlite3_finalize(stmt);
     return rc < 0 ? rc : CSYNC_OK;
 }

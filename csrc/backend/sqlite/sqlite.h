@@ -51,6 +51,7 @@ enum sq_fixed {
     SQ_LOG_BLANK,
     SQ_LOG_FIRST,
     SQ_LOG_LOCAL,
+    SQ_LOG_DELETED,
     SQ_ORIGIN_ID,
     SQ_ORIGIN_ADD,
     SQ_ORIGIN_TEXT,
@@ -251,6 +252,8 @@ int sq_bulk(cs_sqlite *b, const cs_item *items, const size_t *order, const cs_me
 
 /* fold.c */
 int sq_fold(cs_backend *b, csync_error *err);
+/* The same for what foreign keys did while changes were merged; who lost a row to them goes to the audit. */
+int sq_fold_captured(cs_sqlite *b, csync_error *err);
 int sq_needs_fold(cs_backend *b, int *needed, csync_error *err);
 
 /* log.c - the log's entries, and completing it for others to read. */
@@ -294,6 +297,8 @@ int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *e
  * that is deleted are parked. Leaves b->key undefined. */
 int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);
+/* Between sq_capture(b, 1) and sq_capture(b, 0) writes are logged though the transaction is suppressed. */
+int sq_capture(cs_sqlite *b, int on, csync_error *err);
 int sq_violated(cs_sqlite *b); /* 1 while a deferred foreign key is not satisfied */
 void sq_touch(cs_table *t);
 
@@ -328,6 +333,7 @@ typedef struct sq_victims {
     sq_victim *list; /* parents before the rows that refer to them */
     size_t count, cap;
 } sq_victims;
+int sq_victims_add(sq_victims *v, cs_table *t, const char *pk, csync_error *err);
 /* Adds the rows that a query gives the key columns of. */
 int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims *out,
                        csync_error *err);

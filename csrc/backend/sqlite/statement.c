@@ -41,6 +41,8 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
         "NULL AND operation<>'delete' ORDER BY version LIMIT 1",
     [SQ_LOG_LOCAL] =
         "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) VALUES(?1,?2,?3,?4)",
+    [SQ_LOG_DELETED] = "SELECT pk_value FROM main._sync_log WHERE version>?1 AND table_name=?2 AND "
+                       "operation='delete' AND origin IS NULL",
     [SQ_ORIGIN_ID] = "SELECT id FROM main._sync_origins WHERE origin=?1",
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",
