@@ -118,7 +118,7 @@ static int blank_payloads(cs_sqlite *b, int64_t after, csync_error *err)
 
 /* Capture on for one statement: what foreign keys do to other rows is this replica's own doing and must
  * reach the others (a suppressed cascade would diverge for ever). */
-static int capture(cs_sqlite *b, int on, csync_error *err)
+int sq_capture(cs_sqlite *b, int on, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
@@ -149,11 +149,11 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
     int rc = last_version(b, &before, err), off;
 
     if (rc == CSYNC_OK)
-        rc = capture(b, 1, err);
+        rc = sq_capture(b, 1, err);
     if (rc != CSYNC_OK)
         return rc;
     rc = run_counted(b, stmt, err);
-    off = capture(b, 0, rc == CSYNC_OK ? err : NULL);
+    off = sq_capture(b, 0, rc == CSYNC_OK ? err : NULL);
     if (rc == CSYNC_OK)
         rc = off;
     if (rc == CSYNC_OK)
