@@ -402,6 +402,9 @@ typedef struct csync_remote {
     int (*fetch)(void *user_data, const csync_fetch *fetch, csync_batch **out, csync_error *err);
     /* Delivers `batch` (borrowed). *out may stay NULL: all taken. */
     int (*send)(void *user_data, const csync_batch *batch, csync_outcome **out, csync_error *err);
+    /* Answers as csync_digest does at the peer; *answer comes from csync_malloc. NULL: csync_verify_remote is not
+     * possible. */
+    int (*digest)(void *user_data, const char *request, char **answer, csync_error *err);
 } csync_remote;
 /* fetch may be NULL for CSYNC_PUSH, send for CSYNC_PULL. */
 CSYNC_API int csync_sync_remote(csync *replica, const csync_remote *remote,
@@ -493,6 +496,49 @@ CSYNC_API int csync_verify_hash(const char *expected, const char *actual, csync_
 /* Canonical JSON (RFC 8785: keys in UTF-16 order, its escaping and number form), but integers keep all
  * their digits. CSYNC_EINVAL: not JSON. */
 CSYNC_API int csync_canonical_json(const char *json, size_t length, char **out, csync_error *err);
+
+/* ---- Comparing with a peer -------------------------------------------------------------------------
+ * Tables are compared by digests of buckets of rows, narrower and narrower where they differ: what travels grows with
+ * the differences, not with the tables. Each round costs both sides a scan of the table. */
+
+/* Answers what a peer that compares itself with this replica asks: JSON for JSON, over any wire.
+ * {} -> {"tables":[{"table","rows","digest","shape"}]}
+ * {"table","prefixes":[hex],"digits":1 or 2} -> {"buckets":{prefix:digest}}: of the rows whose key's SHA-256 begins
+ *     with one of the prefixes (equally long, ascending), by so many digits more; empty buckets are left out
+ * {"table","prefixes":[hex]} -> {"rows":{pk:digest}}
+ * {"table","keys":[pk],"payload":bool} -> {"states":[{"head","timestamp","origin","seq","digest","payload"}]}: what
+ *     head and table hold, of the keys in their order; perhaps only of the first, when that is much already
+ * CSYNC_EINVAL: malformed, or more than one answer may hold. CSYNC_ENOTFOUND: the table is not tracked. */
+CSYNC_API int csync_digest(csync *replica, const char *request, char **answer, csync_error *err);
+
+enum { CSYNC_VERIFYING = 3 }; /* a phase of csync_progress: `changes` counts differences, `total` is 0 */
+
+typedef struct csync_verify_options {
+    size_t struct_size;
+    int repair; /* 1: where the stamps are equal and the content is not, take the peer's row */
+    int limit; /* report at most so many rows; all are counted, and repaired. 0: 1000 */
+    csync_progress_fn on_progress; /* after each round */
+    void *user_data;
+} csync_verify_options;
+
+/* Names the rows of tables tracked on both sides that are not the same, in *report:
+ * {"equal":bool,"tables":[{"table","rows","peerRows","differs","missingHere","missingThere","note"}],
+ *  "rows":[{"table","pk","kind","local":{"head","timestamp","origin","seq"},"remote":{...},"explained","repaired",
+ *  "reason"}],"found":n,"repaired":n,"compared":{"rounds":n,"bytes":n}}
+ * note: "", "tracked here only", "tracked there only", "other columns" (then its rows are not compared).
+ * kind: "differs", "missing here", "missing there". head: "live", "deleted", "parked", "none".
+ * explained: "pending sync" and "parked": nothing is wrong; "not captured": no head knows of a row; "wrong there": only
+ *     the peer's row is not what its head says; "": the stamps are equal and the content is not.
+ * equal: what was found, before any repair. reason: why a row was not repaired.
+ * A repair writes the row under the head as it is: nothing is stamped, logged or captured, no other row changes, and
+ * rows whose stamps differ are left to the next sync. A row that is being written meanwhile may be named as pending.
+ * CSYNC_EPROTO: the peer's answers are malformed. */
+CSYNC_API int csync_verify(csync *replica, csync *peer, const csync_verify_options *options, char **report,
+                           csync_error *err);
+/* The same with a peer that remote->digest reaches; fetch and send may be NULL. CSYNC_EUNSUPPORTED: it has no digest
+ * function. */
+CSYNC_API int csync_verify_remote(csync *replica, const csync_remote *remote,
+                                  const csync_verify_options *options, char **report, csync_error *err);
 
 /* ---- SQL on csync's connection --------------------------------------------------------------------- */
 

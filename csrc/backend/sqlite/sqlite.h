@@ -267,6 +267,8 @@ int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *e
  * that is deleted are parked. Leaves b->key undefined. */
 int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);
+/* After a failure: fills *reason when the transaction can go on. */
+int sq_refused(cs_sqlite *b, int rc, const char **reason, csync_error *err);
 int sq_violated(cs_sqlite *b); /* 1 while a deferred foreign key is not satisfied */
 void sq_touch(cs_table *t);
 
@@ -331,6 +333,12 @@ int sq_attempt(cs_sqlite *b, csync_error *err);
 int sq_attempt_end(cs_sqlite *b, int undo, csync_error *err);
 /* Changes that came before their table was tracked. */
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
+
+/* verify.c */
+int sq_look(cs_backend *b, cs_table *table, const char *pk, cs_head *head, cs_row_visit visit, void *ctx,
+            csync_error *err);
+int sq_restore(cs_backend *b, cs_table *table, const csync_change *change, const char **reason,
+               csync_error *err);
 
 /* query.c - scan and the application's own SQL. */
 int sq_scan(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);
