@@ -96,6 +96,7 @@ static int find_candidates(const entries *mine, const entries *theirs, candidate
 
 /* ---- what their heads say ---- */
 
+/* Both have a head. */
 static int is_stamp_equal(const cs_row_state *a, const cs_row_state *b)
 {
     return a->seq == b->seq && strcmp(a->timestamp, b->timestamp) == 0 &&
@@ -104,7 +105,9 @@ static int is_stamp_equal(const cs_row_state *a, const cs_row_state *b)
 
 int cs_verify_is_repairable(const cs_row_state *mine, const cs_row_state *theirs)
 {
-    if (mine->head != theirs->head || !is_stamp_equal(mine, theirs))
+    int is_known = mine->head == CS_HEAD_LIVE || mine->head == CS_HEAD_DELETED;
+
+    if (!is_known || mine->head != theirs->head || !is_stamp_equal(mine, theirs))
         return 0;
     return mine->head == CS_HEAD_DELETED ? mine->digest != NULL : theirs->digest != NULL;
 }
