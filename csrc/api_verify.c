@@ -82,8 +82,8 @@ static int ask_remote(void *ctx, const char *request, char **answer, csync_error
     return cs_remote_code(remote->digest(remote->user_data, request, answer, err), "digest", err);
 }
 
-int csync_verify_remote(csync *replica, const csync_remote *remote, const csync_verify_options *options,
-                        char **report, csync_error *err)
+int csync_verify_remote(csync *replica, const csync_remote *remote,
+                        const csync_verify_options *options, char **report, csync_error *err)
 {
     csync_remote r;
     cs_verify v = {.ask = ask_remote, .ctx = &r};

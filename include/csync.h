@@ -54,7 +54,8 @@ enum {
     CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
     CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
     CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
-    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer leads on from our position: `version` is where it begins
+    CSYNC_EFULLRESYNC =
+        -11, /* the peer's log no longer leads on from our position: `version` is where it begins
                                 now. A snapshot has to come first, which csync_sync does by itself */
     CSYNC_ENET = -12, /* the peer cannot be reached */
     CSYNC_EPROTO = -13, /* the peer answered what it must not */
@@ -63,7 +64,8 @@ enum {
     CSYNC_ECANCELED = -16, /* csync_cancel was called */
     CSYNC_ECALLBACK = -17, /* your callback failed; only callbacks cause it */
     CSYNC_EUNSUPPORTED = -18, /* this build, database or interpreter cannot do it */
-    CSYNC_ECLOCK = -19 /* the author's clock is too far ahead; `expected` is the receiver's time, `actual` the
+    CSYNC_ECLOCK =
+        -19 /* the author's clock is too far ahead; `expected` is the receiver's time, `actual` the
                           change's. Nothing was stored; csync_sync stamps again and goes on */
 };
 
@@ -358,7 +360,8 @@ enum {
     CSYNC_LOST = 3, /* an existing change beats it: `winner` */
     CSYNC_PARKED = 4, /* it won, but cannot enter its table yet: `reason` */
     CSYNC_REJECTED = 5, /* refused: `reason` */
-    CSYNC_CONFLICT = 6 /* of a push that compares: the receiver's row is not the change's base: `winner` */
+    CSYNC_CONFLICT =
+        6 /* of a push that compares: the receiver's row is not the change's base: `winner` */
 };
 typedef struct csync_outcome_entry {
     size_t struct_size;
@@ -511,7 +514,9 @@ CSYNC_API int csync_canonical_json(const char *json, size_t length, char **out, 
  * CSYNC_EINVAL: malformed, or more than one answer may hold. CSYNC_ENOTFOUND: the table is not tracked. */
 CSYNC_API int csync_digest(csync *replica, const char *request, char **answer, csync_error *err);
 
-enum { CSYNC_VERIFYING = 3 }; /* a phase of csync_progress: `changes` counts differences, `total` is 0 */
+enum {
+    CSYNC_VERIFYING = 3
+}; /* a phase of csync_progress: `changes` counts differences, `total` is 0 */
 
 typedef struct csync_verify_options {
     size_t struct_size;
@@ -533,12 +538,13 @@ typedef struct csync_verify_options {
  * A repair writes the row under the head as it is: nothing is stamped, logged or captured, no other row changes, and
  * rows whose stamps differ are left to the next sync. A row that is being written meanwhile may be named as pending.
  * CSYNC_EPROTO: the peer's answers are malformed. */
-CSYNC_API int csync_verify(csync *replica, csync *peer, const csync_verify_options *options, char **report,
-                           csync_error *err);
+CSYNC_API int csync_verify(csync *replica, csync *peer, const csync_verify_options *options,
+                           char **report, csync_error *err);
 /* The same with a peer that remote->digest reaches; fetch and send may be NULL. CSYNC_EUNSUPPORTED: it has no digest
  * function. */
 CSYNC_API int csync_verify_remote(csync *replica, const csync_remote *remote,
-                                  const csync_verify_options *options, char **report, csync_error *err);
+                                  const csync_verify_options *options, char **report,
+                                  csync_error *err);
 
 /* ---- SQL on csync's connection --------------------------------------------------------------------- */
 

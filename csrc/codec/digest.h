@@ -78,8 +78,8 @@ typedef struct cs_digest_answer {
 } cs_digest_answer;
 
 /* `out` is zeroed; the answer must be of that kind. CSYNC_EINVAL names the byte. Free it in any case. */
-int cs_digest_answer_read(cs_digest_answer *out, enum cs_digest_kind kind, const char *json, size_t len,
-                          csync_error *err);
+int cs_digest_answer_read(cs_digest_answer *out, enum cs_digest_kind kind, const char *json,
+                          size_t len, csync_error *err);
 void cs_digest_answer_free(cs_digest_answer *answer);
 void cs_digest_put_table(cs_buf *out, const cs_table_digest *table);
 void cs_digest_put_bucket(cs_buf *out, const cs_bucket *bucket, size_t width);

@@ -6,10 +6,8 @@
 #include "codec/value.h"
 #include "codec/wire_reader.h"
 
-static const char *const lists[] = {[CS_ASK_TABLES] = "tables",
-                                    [CS_ASK_BUCKETS] = "buckets",
-                                    [CS_ASK_ROWS] = "rows",
-                                    [CS_ASK_STATES] = "states"};
+static const char *const lists[] = {
+    [CS_ASK_TABLES] = "tables", [CS_ASK_BUCKETS] = "buckets", [CS_ASK_ROWS] = "rows", [CS_ASK_STATES] = "states"};
 static const char *const head_names[] = {"none", "live", "deleted", "parked"};
 
 /* ---- Writing ------------------------------------------------------------------------------------- */
@@ -145,9 +143,9 @@ static int read_object(cs_reader *r, int is_state, void *item, unsigned *seen)
 
     *seen = 0;
     while (more == 1) {
-        int field = cs_reader_field(r, is_state ? state_fields : table_fields,
-                                    is_state ? (int)STATE_FIELDS : (int)TABLE_FIELDS, &expected,
-                                    seen, 3);
+        int field =
+            cs_reader_field(r, is_state ? state_fields : table_fields,
+                            is_state ? (int)STATE_FIELDS : (int)TABLE_FIELDS, &expected, seen, 3);
 
         if (field == -2)
             return CSYNC_EINVAL;
@@ -243,10 +241,8 @@ static int read_row(cs_reader *r, cs_digest_answer *a)
     return rc;
 }
 
-static int (*const items[])(cs_reader *r, cs_digest_answer *a) = {[CS_ASK_TABLES] = read_table,
-                                                                  [CS_ASK_BUCKETS] = read_bucket,
-                                                                  [CS_ASK_ROWS] = read_row,
-                                                                  [CS_ASK_STATES] = read_state};
+static int (*const items[])(cs_reader *r, cs_digest_answer *a) = {
+    [CS_ASK_TABLES] = read_table, [CS_ASK_BUCKETS] = read_bucket, [CS_ASK_ROWS] = read_row, [CS_ASK_STATES] = read_state};
 
 static int read_list(cs_reader *r, cs_digest_answer *a, enum cs_digest_kind kind)
 {
@@ -283,11 +279,12 @@ static int read_answer(cs_reader *r, cs_digest_answer *a, enum cs_digest_kind ki
     }
     if (more < 0)
         return more;
-    return found ? cs_scan_finish(&r->s) : cs_scan_fault(&r->s, "the list that was asked for is missing");
+    return found ? cs_scan_finish(&r->s)
+                 : cs_scan_fault(&r->s, "the list that was asked for is missing");
 }
 
-int cs_digest_answer_read(cs_digest_answer *out, enum cs_digest_kind kind, const char *json, size_t len,
-                          csync_error *err)
+int cs_digest_answer_read(cs_digest_answer *out, enum cs_digest_kind kind, const char *json,
+                          size_t len, csync_error *err)
 {
     cs_reader r;
     int rc;

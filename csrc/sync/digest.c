@@ -39,8 +39,8 @@ typedef struct serving {
 } serving;
 
 /* SHA-256 of what `form` makes of the values. */
-static int hash_of(serving *s, const cs_form *form, const cs_value *values, char hex[CSYNC_HASH_SIZE],
-                   csync_error *err)
+static int hash_of(serving *s, const cs_form *form, const cs_value *values,
+                   char hex[CSYNC_HASH_SIZE], csync_error *err)
 {
     int rc;
 

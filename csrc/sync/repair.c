@@ -24,8 +24,7 @@ static int is_its_change(const cs_head *head, const cs_change *change)
 {
     cs_stamp stamp = cs_change_stamp(change);
 
-    return head->found && !head->parked &&
-           head->deleted == (change->pub.operation == CSYNC_DELETE) &&
+    return head->found && !head->parked && head->deleted == (change->pub.operation == CSYNC_DELETE) &&
            cs_stamp_compare(&head->stamp, &stamp) == 0;
 }
 

@@ -37,7 +37,8 @@ static int report_progress(cs_verify *v, csync_error *err)
     return CSYNC_OK;
 }
 
-int cs_verify_ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine, csync_error *err)
+int cs_verify_ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine,
+                       csync_error *err)
 {
     char *answer = NULL;
     int rc = cs_replica_enter(v->replica, err);
@@ -52,7 +53,8 @@ int cs_verify_ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer 
     return rc;
 }
 
-int cs_verify_ask_peer(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *theirs, csync_error *err)
+int cs_verify_ask_peer(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *theirs,
+                       csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
     char *answer = NULL;
@@ -96,8 +98,8 @@ static int add_prefix(prefixes *p, uint64_t prefix, csync_error *err)
 }
 
 /* The buckets that are not the same on both sides. */
-static int compare_buckets(const cs_digest_answer *mine, const cs_digest_answer *theirs, prefixes *out,
-                           csync_error *err)
+static int compare_buckets(const cs_digest_answer *mine, const cs_digest_answer *theirs,
+                           prefixes *out, csync_error *err)
 {
     size_t i = 0, j = 0;
     int rc = CSYNC_OK;
@@ -117,8 +119,8 @@ static int compare_buckets(const cs_digest_answer *mine, const cs_digest_answer 
 }
 
 /* That the peer answered buckets that it was asked for. */
-static int check_buckets(const cs_digest_answer *theirs, const uint64_t *asked, size_t count, int digits,
-                         csync_error *err)
+static int check_buckets(const cs_digest_answer *theirs, const uint64_t *asked, size_t count,
+                         int digits, csync_error *err)
 {
     size_t at = 0;
 
@@ -133,8 +135,8 @@ static int check_buckets(const cs_digest_answer *theirs, const uint64_t *asked, 
     return CSYNC_OK;
 }
 
-static int narrow_some(cs_verify *v, const char *table, const uint64_t *asked, size_t count, size_t width,
-                       int digits, prefixes *out, csync_error *err)
+static int narrow_some(cs_verify *v, const char *table, const uint64_t *asked, size_t count,
+                       size_t width, int digits, prefixes *out, csync_error *err)
 {
     cs_digest_answer mine = {0}, theirs = {0};
     int rc;
@@ -231,8 +233,8 @@ static int add_tally(cs_verify *v, const cs_table_digest *mine, const cs_table_d
     return compare_table(v, t, err);
 }
 
-static int compare_tables(cs_verify *v, const cs_digest_answer *mine, const cs_digest_answer *theirs,
-                          csync_error *err)
+static int compare_tables(cs_verify *v, const cs_digest_answer *mine,
+                          const cs_digest_answer *theirs, csync_error *err)
 {
     size_t i = 0, j = 0;
     int rc = CSYNC_OK;

@@ -57,8 +57,8 @@ int cs_verify_report(const cs_verify *v, char **report, csync_error *err);
 void cs_verify_free(cs_verify *v);
 
 /* verify_rows.c: the rows of the buckets with these prefixes are compared. */
-int cs_verify_rows(cs_verify *v, cs_tally *tally, const uint64_t *prefixes, size_t count, size_t width,
-                   csync_error *err);
+int cs_verify_rows(cs_verify *v, cs_tally *tally, const uint64_t *prefixes, size_t count,
+                   size_t width, csync_error *err);
 /* verify_repair.c: what is wrong here is put down to be repaired; `indexes` are places in v->differences, -1: not
  * reported. */
 typedef struct cs_suspect {
@@ -79,7 +79,8 @@ int cs_verify_ask(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine
 /* Only the peer. */
 int cs_verify_ask_peer(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *theirs,
                        csync_error *err);
-int cs_verify_ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine, csync_error *err);
+int cs_verify_ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine,
+                       csync_error *err);
 /* CSYNC_EINVAL from what the peer sent is CSYNC_EPROTO. */
 int cs_verify_protocol(int rc, const csync_error *why, csync_error *err);
 #endif

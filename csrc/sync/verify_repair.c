@@ -40,8 +40,8 @@ static int is_same_state(const cs_row_state *a, const cs_row_state *b)
 }
 
 /* Asks for the rows themselves; the peer may answer only the first of them. */
-static int fetch_rows(cs_verify *v, const cs_suspect *suspects, const char *const *pks, size_t count,
-                      size_t *done, csync_error *err)
+static int fetch_rows(cs_verify *v, const cs_suspect *suspects, const char *const *pks,
+                      size_t count, size_t *done, csync_error *err)
 {
     cs_digest_answer theirs = {0};
     int rc;

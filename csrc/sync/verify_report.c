@@ -89,9 +89,9 @@ int cs_verify_report(const cs_verify *v, char **report, csync_error *err)
         cs_buf_puts(&b, i ? "," : "");
         put_difference(&b, &v->differences[i]);
     }
-    cs_buf_printf(&b, "],\"found\":%lld,\"repaired\":%lld,\"compared\":{\"rounds\":%lld,\"bytes\":%lld}}",
-                  (long long)v->found, (long long)v->repaired, (long long)v->rounds,
-                  (long long)v->bytes);
+    cs_buf_printf(
+        &b, "],\"found\":%lld,\"repaired\":%lld,\"compared\":{\"rounds\":%lld,\"bytes\":%lld}}",
+        (long long)v->found, (long long)v->repaired, (long long)v->rounds, (long long)v->bytes);
     *report = NULL;
     if (cs_buf_check(&b, err) != CSYNC_OK) {
         int rc = b.failed;

@@ -76,7 +76,8 @@ static int add_candidate(candidates *c, const char *pk, int only_here, csync_err
     return CSYNC_OK;
 }
 
-static int find_candidates(const entries *mine, const entries *theirs, candidates *out, csync_error *err)
+static int find_candidates(const entries *mine, const entries *theirs, candidates *out,
+                           csync_error *err)
 {
     size_t i = 0, j = 0;
     int rc = CSYNC_OK;
@@ -230,8 +231,8 @@ static int judge_all(cs_verify *v, cs_tally *t, const candidates *c, csync_error
 
 /* ---- both ---- */
 
-static int compare(cs_verify *v, cs_tally *t, const cs_digest_answer *mine, const cs_digest_answer *theirs,
-                   csync_error *err)
+static int compare(cs_verify *v, cs_tally *t, const cs_digest_answer *mine,
+                   const cs_digest_answer *theirs, csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
     candidates found = {0};

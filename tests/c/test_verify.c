@@ -81,8 +81,9 @@ static void equal_replicas_are_equal_after_one_question(void **state)
     (void)state;
     make_pair(person, FILL, &a, &b);
     report = verify(a, b, 0);
-    assert_has(report, "{\"equal\":true,\"tables\":[{\"table\":\"person\",\"rows\":4,\"peerRows\":4,"
-                       "\"differs\":0,\"missingHere\":0,\"missingThere\":0,\"note\":\"\"}],\"rows\":[]");
+    assert_has(report,
+               "{\"equal\":true,\"tables\":[{\"table\":\"person\",\"rows\":4,\"peerRows\":4,"
+               "\"differs\":0,\"missingHere\":0,\"missingThere\":0,\"note\":\"\"}],\"rows\":[]");
     assert_has(report, "\"found\":0,\"repaired\":0,\"compared\":{\"rounds\":1,");
     close_both(a, b);
 }
@@ -101,7 +102,8 @@ static void rows_changed_behind_csync_are_named_with_their_stamps(void **state)
     report = verify(a, b, 0);
     assert_has(report, "\"equal\":false");
     assert_has(report, "\"differs\":1,\"missingHere\":1,\"missingThere\":2");
-    assert_has(report, "\"pk\":\"{\\\"id\\\":2}\",\"kind\":\"differs\",\"local\":{\"head\":\"live\",\"ti");
+    assert_has(report,
+               "\"pk\":\"{\\\"id\\\":2}\",\"kind\":\"differs\",\"local\":{\"head\":\"live\",\"ti");
     assert_has(report, "\"pk\":\"{\\\"id\\\":3}\",\"kind\":\"missing here\"");
     assert_has(report, "\"kind\":\"missing there\",\"local\":{\"head\":\"none\"},\"remote\":{\"head\":"
                        "\"none\"},\"explained\":\"not captured\"");
@@ -247,8 +249,8 @@ static void a_key_in_another_spelling_is_one_row(void **state)
     const char *report;
 
     (void)state;
-    make_pair("CREATE TABLE n(k TEXT COLLATE NOCASE PRIMARY KEY, v)", "INSERT INTO n VALUES('Key',1)",
-              &a, &b);
+    make_pair("CREATE TABLE n(k TEXT COLLATE NOCASE PRIMARY KEY, v)",
+              "INSERT INTO n VALUES('Key',1)", &a, &b);
     corrupt(a, "UPDATE n SET k='kEY'");
     report = verify(a, b, 1);
     assert_has(report, "\"pk\":\"{\\\"k\\\":\\\"Key\\\"}\",\"kind\":\"differs\"");
@@ -386,7 +388,8 @@ static void malformed_requests_name_the_fault(void **state)
         {"[]", "an object is needed here", CSYNC_EINVAL},
         {"{\"table\":\"person\"}", "go together", CSYNC_EINVAL},
         {"{\"prefixes\":[\"\"]}", "go together", CSYNC_EINVAL},
-        {"{\"table\":\"person\",\"prefixes\":[]}", "the list of prefixes or keys is empty", CSYNC_EINVAL},
+        {"{\"table\":\"person\",\"prefixes\":[]}", "the list of prefixes or keys is empty",
+         CSYNC_EINVAL},
         {"{\"table\":\"person\",\"prefixes\":[\"G\"]}", "lower-case hex", CSYNC_EINVAL},
         {"{\"table\":\"person\",\"prefixes\":[\"A\"]}", "lower-case hex", CSYNC_EINVAL},
         {"{\"table\":\"person\",\"prefixes\":[\"0123456789abcde\"]}", "at most 14", CSYNC_EINVAL},
@@ -446,7 +449,8 @@ static void states_are_answered_in_the_order_of_the_keys(void **state)
                     &answer, err));
     assert_has(answer, "{\"states\":[{\"head\":\"deleted\",\"timestamp\":");
     assert_has(answer, "},{\"head\":\"none\"},{\"head\":\"live\",");
-    assert_has(answer, "\"payload\":\"{\\\"id\\\":1,\\\"name\\\":\\\"Ada\\\",\\\"votes\\\":1.0}\"}]}");
+    assert_has(answer,
+               "\"payload\":\"{\\\"id\\\":1,\\\"name\\\":\\\"Ada\\\",\\\"votes\\\":1.0}\"}]}");
     csync_free(answer);
     csync_close(a);
 }
@@ -536,9 +540,10 @@ static void malformed_answers_are_a_breach_of_protocol(void **state)
         {wrong, "{\"rows\":{\"{}\":\"12\"}}", NULL},
         {wrong, "{\"rows\":{\"no JSON\":\"" ZEROES "\"}}", NULL},
         {wrong, "{\"rows\":{\"{\\\"id\\\":1}\":\"" ZEROES "\"}}", "{\"states\":[]}", NULL},
-        {wrong, "{\"rows\":{\"{\\\"id\\\":1}\":\"" ZEROES "\"}}", "{\"states\":[{\"head\":\"x\"}]}", NULL},
-        {wrong, "{\"rows\":{\"{\\\"id\\\":1}\":\"" ZEROES "\"}}", "{\"states\":[{\"head\":\"live\"}]}",
+        {wrong, "{\"rows\":{\"{\\\"id\\\":1}\":\"" ZEROES "\"}}", "{\"states\":[{\"head\":\"x\"}]}",
          NULL},
+        {wrong, "{\"rows\":{\"{\\\"id\\\":1}\":\"" ZEROES "\"}}",
+         "{\"states\":[{\"head\":\"live\"}]}", NULL},
         {wrong, "{\"rows\":{\"{\\\"id\\\":1}\":\"" ZEROES "\"}}",
          "{\"states\":[{\"head\":\"none\"},{\"head\":\"none\"}]}", NULL},
     };

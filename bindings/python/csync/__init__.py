@@ -31,7 +31,10 @@ from csync._errors import (
 )
 from csync._model import (
     Change,
+    Comparison,
     Conflict,
+    Difference,
+    Head,
     Outcome,
     Parked,
     Progress,
@@ -40,6 +43,7 @@ from csync._model import (
     State,
     Step,
     Table,
+    Verification,
 )
 from csync._replica import Replica, Session, open, resolve, trigger_sql
 
@@ -49,12 +53,15 @@ __all__ = [
     "BusyError",
     "Cancelled",
     "Change",
+    "Comparison",
     "Conflict",
     "DatabaseError",
+    "Difference",
     "Error",
     "ForeignKeyError",
     "FullResyncRequired",
     "HashMismatchError",
+    "Head",
     "InvalidValue",
     "Misuse",
     "NetworkError",
@@ -73,6 +80,7 @@ __all__ = [
     "Step",
     "Table",
     "Unsupported",
+    "Verification",
     "__version__",
     "batch_hash",
     "canonical_json",

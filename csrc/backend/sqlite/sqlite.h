@@ -335,8 +335,8 @@ int sq_attempt_end(cs_sqlite *b, int undo, csync_error *err);
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
 
 /* verify.c */
-int sq_look(cs_backend *b, cs_table *table, const char *pk, cs_head *head, cs_row_visit visit, void *ctx,
-            csync_error *err);
+int sq_look(cs_backend *b, cs_table *table, const char *pk, cs_head *head, cs_row_visit visit,
+            void *ctx, csync_error *err);
 int sq_restore(cs_backend *b, cs_table *table, const csync_change *change, const char **reason,
                csync_error *err);
 

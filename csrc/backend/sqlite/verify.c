@@ -4,8 +4,8 @@
 #include "backend/sqlite/sqlite.h"
 #include "codec/canonical.h"
 
-int sq_look(cs_backend *base, cs_table *t, const char *pk, cs_head *head, cs_row_visit visit, void *ctx,
-            csync_error *err)
+int sq_look(cs_backend *base, cs_table *t, const char *pk, cs_head *head, cs_row_visit visit,
+            void *ctx, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
