@@ -331,6 +331,30 @@ static void no_repair_touches_another_row(void **state)
     close_both(a, b);
 }
 
+static void a_repair_runs_the_triggers_of_the_application(void **state)
+{
+    csync *a, *b;
+
+    (void)state;
+    make_pair(person, FILL, &a, &b);
+    run(a, "CREATE TABLE audit(id)");
+    run(a,
+        "CREATE TRIGGER audit_update AFTER UPDATE ON person BEGIN INSERT INTO audit VALUES(NEW.id); END");
+    corrupt(a, "UPDATE person SET name='Eve' WHERE id=2");
+    assert_has(verify(a, b, 1), "\"found\":1,\"repaired\":1");
+    assert_int_equal(number(a, "SELECT count(*) FROM audit"), 2);
+    assert_int_equal(number(a, "SELECT sync_active FROM _sync_session"), 0);
+    assert_has(verify(a, b, 0), "\"equal\":true");
+    run(a,
+        "CREATE TRIGGER spoil AFTER UPDATE ON person BEGIN UPDATE person SET votes=0 WHERE id=NEW.id; END");
+    corrupt(a, "DELETE FROM person WHERE id=1");
+    corrupt(a, "UPDATE person SET name='Eve' WHERE id=2");
+    assert_has(verify(a, b, 1), "\"repaired\":false,\"reason\":\"changed on the way in\"");
+    assert_string_equal(text(a, "SELECT name FROM person WHERE id=2"), "Eve");
+    assert_string_equal(text(a, "SELECT name FROM person WHERE id=1"), "Ada");
+    close_both(a, b);
+}
+
 static void a_row_that_cannot_enter_says_why(void **state)
 {
     csync *a, *b;
@@ -676,6 +700,7 @@ int main(void)
         cmocka_unit_test(other_tables_and_columns_are_named_and_not_compared),
         cmocka_unit_test(parents_are_restored_before_their_children),
         cmocka_unit_test(no_repair_touches_another_row),
+        cmocka_unit_test(a_repair_runs_the_triggers_of_the_application),
         cmocka_unit_test(a_row_that_cannot_enter_says_why),
         cmocka_unit_test(parked_rows_are_explained),
         cmocka_unit_test(the_number_of_rows_reported_can_be_limited),

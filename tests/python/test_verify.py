@@ -1,6 +1,7 @@
 """db.verify: two replicas are compared, the rows that differ are named, wrong ones are healed."""
 
 import json
+import sqlite3
 
 import pytest
 
@@ -62,6 +63,25 @@ def test_a_wrong_row_is_named_and_repaired_from_a_remote(pair):
     assert here.state.max_version == log
     assert here.verify(there).equal
     assert here.sync(there).pushed == 0
+
+
+def test_a_wrapped_connection_is_repaired_and_nothing_is_captured(tmp_path):
+    connection = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+    try:
+        with csync.open(connection) as here, csync.open(tmp_path / "there.db") as there:
+            for db in (here, there):
+                db.execute(PERSON)
+                db.track("person")
+            connection.execute("INSERT INTO person VALUES('a', 1, 'Ada', x'01'), ('b', 2, 'Bob', NULL)")
+            here.sync(there)
+            corrupt(here, "UPDATE person SET name='wrong'")
+            assert here.verify(there, repair=True).repaired == 2
+            assert here.hash() == there.hash()
+            assert connection.execute("SELECT count(*) FROM _sync_log").fetchone() == (2,)
+            connection.execute("UPDATE person SET name='Zoe' WHERE id='a'")
+            assert here.sync(there).pushed == 1
+    finally:
+        connection.close()
 
 
 def test_what_the_next_sync_settles_is_left_to_it(pair):

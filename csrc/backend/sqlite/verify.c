@@ -69,12 +69,14 @@ static int check_written(cs_sqlite *b, cs_table *t, const csync_change *change, 
     return rc;
 }
 
-/* What foreign keys or triggers do to other rows would be captured by nobody, so it must not be. */
+/* What foreign keys do to other rows would be captured by nobody, so it must not be. (What the application's
+ * triggers do is as in an apply.) */
 static int write_alone(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
                        csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt = NULL;
+    int acts = change->operation == CSYNC_DELETE ? t->acts_on_delete : t->acts_on_update;
     int64_t before = sqlite3_total_changes(b->db);
     int rc = prepare_write(b, t, change, &stmt, err);
 
@@ -83,7 +85,7 @@ static int write_alone(cs_sqlite *b, cs_table *t, const csync_change *change, co
     rc = sq_run(b, stmt, err);
     if (rc != CSYNC_OK)
         return sq_refused(b, rc, reason, err);
-    if (sqlite3_total_changes(b->db) - before > 1)
+    if (acts && sqlite3_total_changes(b->db) - before > 1)
         *reason = "other rows would change";
     else if (sq_violated(b))
         *reason = "foreign key";
