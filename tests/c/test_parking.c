@@ -27,7 +27,6 @@ static void close_all(const row_of_three *r)
     csync_close(r->right);
 }
 
-/* What this replica writes from now on is later than anything stamped before that day. */
 /* The replica's clock is so many seconds ahead: less than a peer minds. */
 static void ahead(csync *c, int seconds)
 {

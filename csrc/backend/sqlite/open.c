@@ -165,6 +165,8 @@ static const cs_backend_ops ops = {
     .conflicts = sq_conflicts,
     .parked = sq_parked,
     .scan = sq_scan,
+    .look = sq_look,
+    .restore = sq_restore,
     .execute = sq_execute,
 };
 

@@ -104,6 +104,7 @@ enum sq_per_table {
     SQT_HEAD_PARK, /* key, id of the parked change or 0 */
     SQT_HEAD_VERSION, /* key, version: gives an unlogged head its log entry */
     SQT_HEAD_SEEN, /* key, number of a snapshot that has it */
+    SQT_HEAD_SHOW, /* key: its row is there again after a suppressed write had taken it away */
     SQT_HEADS_ALL, /* key columns in order ... */
     SQT_HEADS_AFTER, /* ... behind a key */
     SQT_HEADS_UNSEEN, /* number, ts, own origin -> key columns of live heads that a peer once had */
@@ -374,6 +375,8 @@ int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const ch
                  csync_error *err);
 /* Between sq_capture(b, 1) and sq_capture(b, 0) writes are logged though the transaction is suppressed. */
 int sq_capture(cs_sqlite *b, int on, csync_error *err);
+/* After a failure: fills *reason when the transaction can go on. */
+int sq_refused(cs_sqlite *b, int rc, const char **reason, csync_error *err);
 int sq_violated(cs_sqlite *b); /* 1 while a deferred foreign key is not satisfied */
 void sq_touch(cs_table *t);
 
@@ -439,6 +442,12 @@ int sq_attempt(cs_sqlite *b, csync_error *err);
 int sq_attempt_end(cs_sqlite *b, int undo, csync_error *err);
 /* Changes that came before their table was tracked. */
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
+
+/* verify.c */
+int sq_look(cs_backend *b, cs_table *table, const char *pk, cs_head *head, cs_row_visit visit,
+            void *ctx, csync_error *err);
+int sq_restore(cs_backend *b, cs_table *table, const csync_change *change, const char **reason,
+               csync_error *err);
 
 /* query.c - scan and the application's own SQL. */
 int sq_scan(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);
