@@ -11,7 +11,7 @@ import subprocess
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "unlinkat", "rename", "fcntl")
 VICTIM = pathlib.Path(__file__).parents[2] / "build" / "tests" / "crash_victim"
 # How many points a test tries; None: all of them.
-POINTS = {"quick": 3, "default": 10, "long": None}[os.environ.get("CSYNC_TEST_PROFILE", "default")]
+POINTS = {"quick": 3, "default": 8, "long": None}[os.environ.get("CSYNC_TEST_PROFILE", "default")]
 
 
 def _strace(*options):

@@ -1,11 +1,14 @@
 """kill -9 at each write, sync, truncation, lock, unlink and rename: nothing is half done afterwards, and
-syncing goes on from there. Each point starts from a fresh copy of the same files."""
+syncing goes on from there. Each point starts from the same files.
+
+A kill leaves what the system was told to write, so a file system in memory shows all that a disk would."""
 
 import collections
 import contextlib
+import os
 import pathlib
-import shutil
 import sqlite3
+import tempfile
 
 import pytest
 
@@ -96,22 +99,24 @@ def heads_of(replica):
 
 
 class World:
-    """Prepared files, what is in them, and what they have to come to."""
+    """Prepared files, what is in them, and what they have to come to.
+
+    They are always written in place: a copy would be a replica of its own.
+    """
 
     def __init__(self, folder, journal, name):
-        self.name, self.scenario = name, SCENARIOS[name]
-        self.start, self.now = folder / "start", folder / "now"
-        self.start.mkdir()
+        self.name, self.scenario, self.folder = name, SCENARIOS[name], folder
         self.prepare(journal)
-        self.copy()
-        with csync.open(self.now / "a.db") as a, csync.open(self.now / "b.db") as b:
-            self.a, self.b, self.a_position = heads_of(a), heads_of(b), position(self.now / "a.db", "b", "pushed")
-        self.copy()
-        self.counts = kill_points.count_calls(self.arguments(), folder / "calls.txt")
+        self.files = {path: path.read_bytes() for path in folder.iterdir()}
+        with csync.open(folder / "a.db") as a, csync.open(folder / "b.db") as b:
+            self.a, self.b, self.pushed = heads_of(a), heads_of(b), position(folder / "a.db", "b", "pushed")
+        self.restore()
+        log = folder / "calls.txt"
+        self.counts = kill_points.count_calls(self.arguments(), log)
         self.end = self.converge()
 
     def prepare(self, journal):
-        a, b, c = (self.start / f"{name}.db" for name in "abc")
+        a, b, c = (self.folder / f"{name}.db" for name in "abc")
         create(a, journal, None if self.name == "init" else "a")
         create(b, journal, "b", *(["late"] if self.name == "track" else []))
         create(c, journal, "c")
@@ -129,33 +134,36 @@ class World:
             script(c, EDITS.format(who="c", at=300, edit=1, delete=1, orphan="NULL"))
             batch = third.changes(0, 10000)
             self.third = {key(change): change for change in batch}
-            (self.start / "batch.json").write_text(batch.to_json())
+            (self.folder / "batch.json").write_text(batch.to_json())
         if self.name == "repair":
             names = rows_of(a, "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'person'")
             script(a, REPLACED.format(trigger=next(n["name"] for n in names if "update" in n["name"])))
             script(b, "ALTER TABLE person ADD COLUMN extra")
 
-    def copy(self):
-        shutil.rmtree(self.now, ignore_errors=True)
-        shutil.copytree(self.start, self.now)
+    def restore(self):
+        for path in self.folder.iterdir():
+            if path not in self.files:
+                path.unlink()
+        for path, content in self.files.items():
+            path.write_bytes(content)
 
     def arguments(self):
         other = self.scenario.other
-        path = [] if not other else [str(self.now / other)] if "." in other else [other]
-        return [self.scenario.operation, str(self.now / "a.db"), *path]
+        path = [] if not other else [str(self.folder / other)] if "." in other else [other]
+        return [self.scenario.operation, str(self.folder / "a.db"), *path]
 
     def try_point(self, call, n):
-        self.copy()
+        self.restore()
         killed = kill_points.kill_at(call, n, self.arguments())
         for name in ("a.db", "b.db"):
-            check_file(self.now / name)
+            check_file(self.folder / name)
         self.check_positions()
         assert self.converge() == self.end
         return killed
 
     def check_positions(self):
         """No row without its position, no position without its rows."""
-        a, b = self.now / "a.db", self.now / "b.db"
+        a, b = self.folder / "a.db", self.folder / "b.db"
         if not is_replica(a):
             return
         with csync.open(a) as left, csync.open(b) as right:
@@ -165,7 +173,7 @@ class World:
                 return
             pulled, pushed, accepted = position(a, "b", "pulled"), position(a, "b", "pushed"), position(b, "a", "accepted")
             assert pushed <= accepted
-            sent = (k for k, c in self.a.items() if c.origin == "a" and self.a_position < c.version <= pushed)
+            sent = (k for k, c in self.a.items() if c.origin == "a" and self.pushed < c.version <= pushed)
             answered = set(sent)  # a push that lost is answered with the row that beat it
             expected = dict(self.a)
             take(expected, (c for k, c in self.b.items() if c.version <= pulled or k in answered))
@@ -177,14 +185,14 @@ class World:
 
     def converge(self):
         """Writes on both sides by programs that know nothing of csync, then syncs: what it came to."""
-        a, b = self.now / "a.db", self.now / "b.db"
+        a, b = self.folder / "a.db", self.folder / "b.db"
         with csync.open(a) as left, csync.open(b) as right:
             if self.name == "init":
                 left.track(*TABLES)
             if self.name == "track":
                 left.track("late")
             if self.name == "apply":
-                left.apply(csync.Batch.from_json((self.now / "batch.json").read_text()))
+                left.apply(csync.Batch.from_json((self.folder / "batch.json").read_text()))
             for path, n in ((a, 9001), (b, 9002)):
                 top = rows_of(path, "SELECT max(version) AS top FROM _sync_log")[0]["top"] or 0
                 script(path, f"INSERT INTO person (id, name) VALUES ({n}, 'afterwards')")
@@ -256,12 +264,19 @@ def check_heads(replica, path):
         assert not rows, f"{replica}: rows of {table.name} without a head: {list(rows)}"
 
 
+@pytest.fixture
+def folder():
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as path:
+        yield pathlib.Path(path)
+
+
 @pytest.mark.parametrize("journal", ["wal", "delete"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_nothing_is_half_done_after_a_kill(name, journal, tmp_path, capfd):
+def test_nothing_is_half_done_after_a_kill(name, journal, folder, capfd):
     if kill_points.why_not():
         pytest.skip(f"NOT TESTED: kill -9 in the middle: {kill_points.why_not()}")
-    world = World(pathlib.Path(tmp_path), journal, name)
+    world = World(folder, journal, name)
     points = kill_points.choose(world.counts)
     killed, failures = 0, []
     for call, n in points:
