@@ -81,6 +81,14 @@ static void read_hash(const char *path)
     csync_close(c);
 }
 
+static void purge_log(const char *path)
+{
+    csync *c = open_replica(path);
+
+    must(csync_purge(c, NULL, NULL, &why), "purge");
+    csync_close(c);
+}
+
 int main(int argc, char **argv)
 {
     const char *operation = argc > 2 ? argv[1] : "";
@@ -98,6 +106,8 @@ int main(int argc, char **argv)
         track_table(path, other);
     else if (strcmp(operation, "hash") == 0)
         read_hash(path);
+    else if (strcmp(operation, "purge") == 0)
+        purge_log(path);
     else {
         fprintf(stderr, "crash_victim: \"%s\" is no operation\n", operation);
         return 2;

@@ -32,6 +32,11 @@ def why_not():
     return None
 
 
+def run(*arguments):
+    """To its end."""
+    subprocess.run([str(VICTIM), *map(str, arguments)], check=True)
+
+
 def count_calls(arguments, log):
     """An undisturbed run: how often each call is made."""
     command = _strace("-o", str(log), "-e", "trace=" + ",".join(f"?{call}" for call in CALLS))

@@ -5,6 +5,7 @@ A kill leaves what the system was told to write, so a file system in memory show
 
 import collections
 import contextlib
+import json
 import os
 import pathlib
 import sqlite3
@@ -50,6 +51,7 @@ UPDATE person SET name = 'unseen' WHERE id IN (3, 4);
 UPDATE person SET extra = 'seen' WHERE id IN (5, 6);
 """
 
+Head = collections.namedtuple("Head", "version stamp deleted parked payload")
 Scenario = collections.namedtuple("Scenario", "operation other exact")
 SCENARIOS = {
     "pull": Scenario("pull", "b.db", True),
@@ -60,6 +62,8 @@ SCENARIOS = {
     "track": Scenario("track", "late", True),
     "init": Scenario("track", "person", False),
     "repair": Scenario("hash", None, False),
+    "purge": Scenario("purge", None, True),
+    "resync": Scenario("sync", "b.db", True),
 }
 
 
@@ -86,16 +90,39 @@ def row_key(row):
     return tuple(sorted(row.items()))
 
 
-def key(change):
-    return change.table_name, row_key(change.pk)
+def heads_of(path):
+    """{(table, key): Head} of a replica that has read its log."""
+    heads = {}
+    for table in rows_of(path, "SELECT id, name FROM _sync_tables"):
+        sql = f"""SELECT h.*, o.origin AS author, l.payload AS content FROM _sync_rows_{table["id"]} h
+            JOIN _sync_origins o ON o.id = h.origin LEFT JOIN _sync_log l ON l.version = h.version"""
+        for h in rows_of(path, sql):
+            pk = tuple(h[f"k{i}"] for i in (1, 2) if f"k{i}" in h)
+            stamp = h["ts"], h["author"], h["seq"]
+            heads[table["name"], pk] = Head(h["version"], stamp, bool(h["state"] & 1), h["parked"], h["content"])
+    return heads
 
 
-def stamp(change):
-    return change.timestamp, change.origin, change.seq
+def take(expected, heads):
+    for key, head in heads.items():
+        if key not in expected or head.stamp > expected[key].stamp:
+            expected[key] = head
 
 
-def heads_of(replica):
-    return {key(change): change for change in replica.changes(0, 10000)}
+def assert_heads(path, expected, loose=()):
+    """`loose`: rows that a forgotten delete concerns: they are what they were, or deleted afresh."""
+    heads = heads_of(path)
+    wrong = {k for k in heads.keys() | expected.keys() if stamp_of(heads, k) != stamp_of(expected, k)}
+    for key in wrong:
+        if key[0] == "late":  # being tracked: check_rows says whether it is whole
+            continue
+        assert key in loose and (key not in heads or heads[key].deleted), (
+            f"{path}: {key} is {heads.get(key)}, not {expected.get(key)}"
+        )
+
+
+def stamp_of(heads, key):
+    return heads[key].stamp if key in heads else None
 
 
 class World:
@@ -108,11 +135,11 @@ class World:
         self.name, self.scenario, self.folder = name, SCENARIOS[name], folder
         self.prepare(journal)
         self.files = {path: path.read_bytes() for path in folder.iterdir()}
-        with csync.open(folder / "a.db") as a, csync.open(folder / "b.db") as b:
-            self.a, self.b, self.pushed = heads_of(a), heads_of(b), position(folder / "a.db", "b", "pushed")
+        read_logs(folder)
+        self.a, self.b, self.c = (heads_of(folder / f"{name}.db") if name != "a" or self.name != "init" else {} for name in "abc")
+        self.pushed = position(folder / "a.db", "b", "pushed")
         self.restore()
-        log = folder / "calls.txt"
-        self.counts = kill_points.count_calls(self.arguments(), log)
+        self.counts = kill_points.count_calls(self.arguments(), folder / "calls.txt")
         self.end = self.converge()
 
     def prepare(self, journal):
@@ -126,19 +153,37 @@ class World:
         if self.name == "init":
             script(a, EDITS.format(who="a", at=100, edit=1, delete=1, orphan="NULL"))
             return
-        with csync.open(a) as left, csync.open(b) as right, csync.open(c) as third:
-            left.sync(right)
-            left.changes(0, 1)
-            script(a, EDITS.format(who="a", at=100, edit=1, delete=15, orphan=16))
-            script(b, EDITS.format(who="b", at=200, edit=4, delete=16, orphan=15))
-            script(c, EDITS.format(who="c", at=300, edit=1, delete=1, orphan="NULL"))
-            batch = third.changes(0, 10000)
-            self.third = {key(change): change for change in batch}
-            (self.folder / "batch.json").write_text(batch.to_json())
-        if self.name == "repair":
-            names = rows_of(a, "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'person'")
-            script(a, REPLACED.format(trigger=next(n["name"] for n in names if "update" in n["name"])))
-            script(b, "ALTER TABLE person ADD COLUMN extra")
+        sync(a, b)
+        script(a, EDITS.format(who="a", at=100, edit=1, delete=15, orphan=16))
+        script(b, EDITS.format(who="b", at=200, edit=4, delete=16, orphan=15))
+        getattr(self, f"prepare_{self.name}", lambda *paths: None)(a, b, c)
+
+    def prepare_apply(self, a, b, c):
+        script(c, EDITS.format(who="c", at=300, edit=1, delete=1, orphan="NULL"))
+        with csync.open(c) as third:
+            (self.folder / "batch.json").write_text(third.changes(0, 10000).to_json())
+
+    def prepare_repair(self, a, b, c):
+        names = rows_of(a, "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'person'")
+        script(a, REPLACED.format(trigger=next(n["name"] for n in names if "update" in n["name"])))
+        script(b, "ALTER TABLE person ADD COLUMN extra")
+
+    def prepare_purge(self, a, b, c):
+        """Each knows that the other has everything, but for the latest edit."""
+        for _ in range(2):
+            sync(a, b)
+            sync(b, a)
+        script(a, "DELETE FROM item WHERE person = 3; UPDATE tag SET note = 'latest'")
+
+    def prepare_resync(self, a, b, c):
+        """What b deleted is forgotten there, though a has not heard of it and edited some of it."""
+        script(b, "DELETE FROM item WHERE person BETWEEN 10 AND 13; DELETE FROM tag WHERE b BETWEEN 10 AND 13")
+        script(a, "UPDATE item SET v = 'still here' WHERE person IN (10, 16)")
+        sync(c, b)
+        sync(c, b)
+        script(b, "DELETE FROM _sync_clients WHERE origin_id = 'a'")
+        kill_points.run("purge", b)
+        assert floor_of(b) > position(a, "b", "pulled")
 
     def restore(self):
         for path in self.folder.iterdir():
@@ -166,22 +211,29 @@ class World:
         a, b = self.folder / "a.db", self.folder / "b.db"
         if not is_replica(a):
             return
-        with csync.open(a) as left, csync.open(b) as right:
-            check_heads(left, a)
-            check_heads(right, b)
-            if not self.scenario.exact:
-                return
-            pulled, pushed, accepted = position(a, "b", "pulled"), position(a, "b", "pushed"), position(b, "a", "accepted")
-            assert pushed <= accepted
-            sent = (k for k, c in self.a.items() if c.origin == "a" and self.pushed < c.version <= pushed)
-            answered = set(sent)  # a push that lost is answered with the row that beat it
-            expected = dict(self.a)
-            take(expected, (c for k, c in self.b.items() if c.version <= pulled or k in answered))
-            take(expected, (c for c in self.third.values() if c.version <= position(a, "c", "accepted")))
-            assert_stamps(left, expected)
-            expected = dict(self.b)
-            take(expected, (c for c in self.a.values() if c.version <= accepted))
-            assert_stamps(right, expected)
+        read_logs(self.folder)
+        check_rows(a)
+        check_rows(b)
+        if not self.scenario.exact:
+            return
+        pushed, accepted = position(a, "b", "pushed"), position(b, "a", "pulled")
+        assert pushed <= accepted
+        loose = self.a.keys() - self.b.keys() if self.name == "resync" else ()
+        assert_heads(a, self.expected_here(a, pushed), loose)
+        expected = dict(self.b)
+        take(expected, {k: h for k, h in self.a.items() if h.version <= accepted})
+        assert_heads(b, expected, loose)
+
+    def expected_here(self, a, pushed):
+        floor, pulled, read = floor_of(a), position(a, "b", "pulled"), place_in_snapshot(a)
+        assert not rows_of(a, f"SELECT 1 FROM _sync_log WHERE version <= {floor}")
+        expected = dict(self.a)
+        # a push that lost is answered with the row that beat it
+        answered = {k for k, h in self.a.items() if h.stamp[1] == "a" and self.pushed < h.version <= pushed}
+        take(expected, {k: h for k, h in self.b.items() if h.version <= pulled or k in answered or in_order(k) <= read})
+        take(expected, {k: h for k, h in self.c.items() if 0 < h.version <= position(a, "c", "pulled")})
+        purged = {k for k, h in self.a.items() if h.deleted and h.version <= floor}
+        return {k: h for k, h in expected.items() if k not in purged}
 
     def converge(self):
         """Writes on both sides by programs that know nothing of csync, then syncs: what it came to."""
@@ -200,24 +252,23 @@ class World:
                 assert len(seen) == 1, "a write was not captured"
             left.sync(right, batch_size=8)
             left.sync(right)
-            check_heads(left, a)
-            check_heads(right, b)
+            check_rows(a)
+            check_rows(b)
             assert left.hash() == right.hash()
             return left.hash(), right.hash(), left.state.parked, right.state.parked
 
 
-def take(expected, changes):
-    for change in changes:
-        present = expected.get(key(change))
-        if present is None or stamp(change) > stamp(present):
-            expected[key(change)] = change
+def read_logs(folder):
+    """Local writes become heads."""
+    for path in folder.glob("*.db"):
+        if is_replica(path):
+            with csync.open(path) as replica:
+                replica.hash()
 
 
-def assert_stamps(replica, expected):
-    stamps, wanted = ({k: stamp(change) for k, change in heads.items()} for heads in (heads_of(replica), expected))
-    wrong = {k for k in stamps | wanted if stamps.get(k) != wanted.get(k)}
-    wrong = [k for k in wrong if k[0] != "late"]  # being tracked: check_heads says whether it is whole
-    assert not wrong, f"{replica}: {wrong}"
+def sync(path, peer):
+    with csync.open(path) as left, csync.open(peer) as right:
+        left.sync(right)
 
 
 def is_replica(path):
@@ -244,24 +295,45 @@ def check_file(path):
     assert tracked == triggered
 
 
-def check_heads(replica, path):
+def check_rows(path):
     """Every row is what its head says, and every head has its row, or waits, or is a delete."""
-    heads = heads_of(replica)
-    parked = {(p.table, row_key(p.pk)) for p in replica.parked()}
-    for table in replica.tables():
-        rows = {}
-        for row in rows_of(path, f'SELECT * FROM "{table.name}"'):
-            rows[row_key({name: row[name] for name in table.key})] = row
-        for (name, pk), change in heads.items():
-            if name != table.name:
+    heads = heads_of(path)
+    for table in rows_of(path, "SELECT name FROM _sync_tables"):
+        name = table["name"]
+        columns = ("a", "b") if name == "tag" else ("id",)
+        rows = {tuple(row[c] for c in columns): row for row in rows_of(path, f'SELECT * FROM "{name}"')}
+        for (of, pk), head in heads.items():
+            if of != name:
                 continue
             row = rows.pop(pk, None)
-            if change.payload is None or (name, pk) in parked:
-                assert row is None, f"{replica}: {name} {pk} shows a row that {change} took away"
+            if head.deleted or head.parked:
+                assert row is None, f"{path}: {name} {pk} shows a row that {head} took away"
             else:
-                assert row is not None, f"{replica}: {name} {pk} lacks {change}"
-                assert row | dict(change.payload) == row, f"{replica}: {name} {pk} is {row}, not {change}"
-        assert not rows, f"{replica}: rows of {table.name} without a head: {list(rows)}"
+                assert row is not None, f"{path}: {name} {pk} lacks {head}"
+                payload = json.loads(head.payload) if head.payload else {}
+                assert row | payload == row, f"{path}: {name} {pk} is {row}, not {head}"
+        assert not rows, f"{path}: rows of {name} without a head: {list(rows)}"
+
+
+def floor_of(path):
+    found = rows_of(path, "SELECT value FROM _sync_state WHERE key = 'log_floor'")
+    return int(found[0]["value"]) if found else 0
+
+
+def in_order(key):
+    """Keys as a snapshot has them: parents first."""
+    table, pk = key
+    return ("person", "tag", "item", "late").index(table), pk
+
+
+def place_in_snapshot(path):
+    """The last row of the snapshot that is being read; before all rows when there is none."""
+    found = rows_of(path, "SELECT cursor FROM _sync_snapshots")
+    if not found:
+        return (-1,)
+    length, text = found[0]["cursor"].split(":", 3)[2:]
+    pk = json.loads(text[int(length):])
+    return in_order((text[: int(length)], tuple(pk.values())))
 
 
 @pytest.fixture
