@@ -359,8 +359,11 @@ static int keep_answer(csync *c, work *w, csync_error *err)
 /* 1: the batch is to be applied. */
 static int receive(csync *c, work *w, csync_error *err)
 {
-    int rc = c->backend->ops->peer_get(c->backend, w->a->peer, &w->peer, err);
+    cs_backend *b = c->backend;
+    int rc = b->ops->settle(b, err);
 
+    if (rc == CSYNC_OK)
+        rc = b->ops->peer_get(b, w->a->peer, &w->peer, err);
     if (rc == CSYNC_OK)
         rc = repeat_answer(c, w, err);
     if (rc != CSYNC_OK || w->repeated)
@@ -407,7 +410,8 @@ static int apply_changes(csync *c, work *w, csync_error *err)
         rc = enter_changes(c, w, err);
     if (rc == CSYNC_OK)
         rc = go_on_snapshot(c, w, err);
-    move_position(w);
+    if (rc == CSYNC_OK)
+        move_position(w);
     if (rc == CSYNC_OK && w->a->peer)
         rc = store_peer(c, w, err);
     if (rc == CSYNC_OK)
