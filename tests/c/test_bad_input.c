@@ -421,6 +421,198 @@ static void an_answer_that_lies_is_refused(void **state)
     assert_unchanged(c, before);
 }
 
+/* ---- positions, epochs and cursors that this log never gave out ---- */
+
+#define EPOCH "0123456789abcdef"
+
+static void a_question_from_nowhere_is_refused(void **state)
+{
+    static const struct {
+        int64_t since;
+        const char *epoch, *cursor;
+        int code;
+        const char *part;
+    } questions[] = {
+        {99, NULL, NULL, CSYNC_EFULLRESYNC, "never had version 99"},
+        {INT64_MAX, NULL, NULL, CSYNC_EFULLRESYNC, "never had version 9223372036854775807"},
+        {0, EPOCH ".1.00000000", NULL, CSYNC_EFULLRESYNC, "never had version 0"},
+        {1, EPOCH ".99.12345678", NULL, CSYNC_EFULLRESYNC, "restored from a backup"},
+        {1, EPOCH ".0.12345678", NULL, CSYNC_EINVAL, "is no position of a log"},
+        {1, EPOCH ".-1.12345678", NULL, CSYNC_EINVAL, "is no position of a log"},
+        {1, EPOCH ".1.123456789", NULL, CSYNC_EINVAL, "is no position of a log"},
+        {1, "'; DROP TABLE secret; --", NULL, CSYNC_EINVAL, "is no position of a log"},
+        {1, "\xD0\xB0", NULL, CSYNC_EINVAL, "is no position of a log"},
+        {-1, NULL, NULL, CSYNC_EINVAL, "since is negative"},
+        {0, NULL, "x", CSYNC_EINVAL, "no cursor of a snapshot"},
+        {0, NULL, "1:2", CSYNC_EINVAL, "no cursor of a snapshot"},
+        {0, NULL, "-1:-1.:0:", CSYNC_EINVAL, "no cursor of a snapshot"},
+        {0, NULL, "1:1." EPOCH ":99999:person", CSYNC_EINVAL, "no cursor of a snapshot"},
+        {0, NULL, "99999999999999999999:1." EPOCH ":6:person{}", CSYNC_EFULLRESYNC, "begins anew"},
+        {0, NULL, "0:1." EPOCH ":6:person{\"id\":1}", CSYNC_EFULLRESYNC, "begins anew"},
+    };
+    char *before = snapshot(c, SNAPSHOT_EXACT);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(questions); i++) {
+        csync_fetch fetch = {.struct_size = sizeof fetch,
+                             .since = questions[i].since,
+                             .epoch = questions[i].epoch,
+                             .cursor = questions[i].cursor,
+                             .origin = "mallory"};
+        csync_batch *page = GARBAGE;
+
+        REFUSED(questions[i].code, questions[i].part, csync_changes(c, &fetch, &page, err));
+        assert_null(page);
+    }
+    assert_unchanged(c, before);
+}
+
+static void a_cursor_of_this_schema_that_names_no_row_is_refused(void **state)
+{
+    static const char *const places[] = {"6:secret{\"id\":1}",
+                                         "6:person{\"id\":1",
+                                         "6:person{\"id\":null}",
+                                         "6:person[1]",
+                                         "3:tag{\"a\":\"x\"}",
+                                         "0:x",
+                                         "0:",
+                                         "6:person;DROP TABLE x"};
+    int64_t schema_version = number(c, "PRAGMA schema_version");
+    char *before = snapshot(c, SNAPSHOT_EXACT);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(places); i++) {
+        char cursor[200];
+        csync_fetch fetch = {.struct_size = sizeof fetch, .cursor = cursor};
+        csync_batch *page = GARBAGE;
+
+        snprintf(cursor, sizeof cursor, "%lld:1." EPOCH ":%s", (long long)schema_version, places[i]);
+        REFUSED(CSYNC_EINVAL, "no cursor of a snapshot", csync_changes(c, &fetch, &page, err));
+    }
+    assert_unchanged(c, before);
+}
+
+static void a_client_beyond_the_log_is_refused(void **state)
+{
+    char *before = snapshot(c, SNAPSHOT_EXACT);
+
+    (void)state;
+    REFUSED(CSYNC_EINVAL, "is not in the log", csync_register_client(c, "mallory", 99, err));
+    REFUSED(CSYNC_EINVAL, "is not in the log", csync_register_client(c, "mallory", -1, err));
+    REFUSED(CSYNC_EINVAL, "1 to", csync_register_client(c, "", 0, err));
+    REFUSED(CSYNC_EINVAL, "own", csync_register_client(c, "victim", 0, err));
+    REFUSED(CSYNC_ENOTFOUND, "no client", csync_forget_client(c, "' OR 1=1 --", err));
+    assert_unchanged(c, before);
+}
+
+/* Else the log would begin after its end, and nobody could ever read it again. */
+static void who_claims_more_of_the_log_than_there_is_forgets_nothing_to_come(void **state)
+{
+    csync_purged purged = {.struct_size = sizeof purged};
+    csync *reader = replica_new(schema);
+    csync_batch *push =
+        read_batch("{\"changes\":[],\"fromVersion\":0,\"toVersion\":1,\"origin\":\"mallory\","
+                   "\"peerVersion\":9223372036854775807,\"peerEpoch\":\"" EPOCH
+                   ".9223372036854775807.12345678\"}");
+    int64_t safe = 0;
+
+    (void)state;
+    OK(csync_apply(c, push, NULL, NULL, NULL, err));
+    csync_batch_free(push);
+    OK(csync_safe_version(c, 0, &safe, err));
+    assert_int_equal(safe, number(c, "SELECT max(version) FROM _sync_log"));
+    OK(csync_purge(c, NULL, &purged, err));
+    assert_int_equal(purged.version, safe);
+    assert_contained();
+    run(c, "INSERT INTO person VALUES(10,'later',NULL)");
+    sync_all(reader, c);
+    run(c, "INSERT INTO person VALUES(11,'latest',NULL)");
+    sync_all(reader, c);
+    assert_equal(reader, c);
+    csync_close(reader);
+}
+
+/* ---- pushes that compare, and clocks ---- */
+
+static void a_push_onto_a_row_that_it_has_not_seen_changes_nothing(void **state)
+{
+    static const char *const bases[] = {"null", "\"2025-01-01T00:00:00.000Z victim 1\"",
+                                        "\"2025-01-01T00:00:00.000Z mallory 99\""};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bases); i++) {
+        csync_outcome_entry entry = {.struct_size = sizeof entry};
+        csync_outcome *outcome = NULL;
+        csync_batch *push;
+        char json[700];
+
+        snprintf(
+            json, sizeof json,
+            "{\"changes\":[{\"version\":1,\"tableName\":\"person\",\"pkValue\":\"{\\\"id\\\":3}\","
+            "\"operation\":\"update\",\"payload\":\"{\\\"id\\\":3,\\\"name\\\":\\\"Z\\\"}\",\"origin\":"
+            "\"mallory\",\"timestamp\":\"%s\",\"seq\":1,\"base\":%s}],\"fromVersion\":0,\"toVersion\":1,"
+            "\"origin\":\"mallory\",\"compare\":true}",
+            text(c, "SELECT strftime('%Y-%m-%dT%H:%M:%fZ','now','+1 second')"), bases[i]);
+        push = read_batch(json);
+        OK(csync_apply(c, push, NULL, &outcome, NULL, err));
+        assert_int_equal(csync_outcome_at(outcome, 0, &entry), CSYNC_OK);
+        assert_int_equal(entry.status, CSYNC_CONFLICT);
+        assert_string_equal(entry.winner->origin, "victim");
+        assert_int_equal(csync_outcome_position(outcome), 0);
+        csync_outcome_free(outcome);
+        csync_batch_free(push);
+        assert_contained();
+    }
+}
+
+static void a_push_from_the_future_is_refused(void **state)
+{
+    static const char *const times[] = {"9999-12-31T23:59:59.999Z", "2099-01-01T00:00:00.000Z"};
+    char *before = snapshot(c, SNAPSHOT_EXACT);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(times); i++) {
+        csync_error e = CSYNC_ERROR_INIT;
+        char json[700];
+        csync_batch *push;
+
+        snprintf(json, sizeof json,
+                 "{\"changes\":[{\"version\":1,\"tableName\":\"person\",\"pkValue\":\"" K9
+                 "\",\"operation\":\"insert\",\"payload\":\"" P9
+                 "\",\"origin\":\"mallory\",\"timestamp\":\"%s\",\"seq\":1}],\"fromVersion\":0,"
+                 "\"toVersion\":1,\"origin\":\"mallory\"}",
+                 times[i]);
+        push = read_batch(json);
+        REFUSED(CSYNC_ECLOCK, "set its clock", csync_apply(c, push, NULL, NULL, NULL, err));
+        assert_int_equal(csync_apply(c, push, NULL, NULL, NULL, &e), CSYNC_ECLOCK);
+        assert_string_equal(e.actual, times[i]);
+        csync_batch_free(push);
+    }
+    assert_unchanged(c, before);
+}
+
+/* ---- pages that are too large ---- */
+
+static void a_page_of_more_changes_than_anybody_may_ask_for_is_refused(void **state)
+{
+    csync_session *s = asked(CSYNC_PULL);
+    char *before = snapshot(c, SNAPSHOT_EXACT);
+    csync_batch *page = read_batch(PAGE("\"fromVersion\":0,\"toVersion\":20000,\"hasMore\":false"));
+    const csync_change *change = csync_batch_at(page, 0);
+
+    (void)state;
+    while (csync_batch_count(page) <= 10000) {
+        csync_change again = *change;
+
+        OK(csync_batch_add(page, &again, err));
+        change = csync_batch_at(page, 0);
+    }
+    REFUSED(CSYNC_EPROTO, "10001 changes", csync_session_page(s, page, err));
+    csync_batch_free(page);
+    csync_session_free(s);
+    assert_unchanged(c, before);
+}
+
 /* ---- times ---- */
 
 /* csync takes any time that it can write down. A clock at the end of time stands still; an edit then wins by its
@@ -451,6 +643,13 @@ int main(void)
         TEST(a_page_that_lies_is_refused),
         TEST(a_page_from_the_future_moves_nothing),
         TEST(an_answer_that_lies_is_refused),
+        TEST(a_question_from_nowhere_is_refused),
+        TEST(a_cursor_of_this_schema_that_names_no_row_is_refused),
+        TEST(a_client_beyond_the_log_is_refused),
+        TEST(who_claims_more_of_the_log_than_there_is_forgets_nothing_to_come),
+        TEST(a_push_onto_a_row_that_it_has_not_seen_changes_nothing),
+        TEST(a_push_from_the_future_is_refused),
+        TEST(a_page_of_more_changes_than_anybody_may_ask_for_is_refused),
         TEST(a_stamp_at_the_end_of_time_does_not_stop_capture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
