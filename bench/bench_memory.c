@@ -134,6 +134,59 @@ static void hash(void)
     csync_close(c);
 }
 
+/* From now on the log no longer begins at the beginning. */
+static void purge(void)
+{
+    csync *c = open_replica(source_path);
+    csync_state state = {.struct_size = sizeof state};
+    csync_purged purged = {.struct_size = sizeof purged};
+
+    OK(csync_get_state(c, &state, err));
+    OK(csync_register_client(c, "somebody", state.max_version, err));
+    OK(csync_purge(c, NULL, &purged, err));
+    must(purged.entries > rows / 2, "purge", "the log is still there");
+    csync_close(c);
+}
+
+static void serve_snapshot(void)
+{
+    csync *c = open_replica(source_path);
+    csync_fetch fetch = {.struct_size = sizeof fetch, .limit = PAGE, .cursor = ""};
+    csync_batch_info info = {.struct_size = sizeof info, .has_more = 1};
+    csync_batch *page = NULL, *last = NULL;
+    long served = 0;
+
+    while (info.has_more) {
+        char *json;
+
+        OK(csync_changes(c, &fetch, &page, err));
+        csync_batch_free(last); /* the cursor was borrowed from it */
+        OK(csync_batch_to_json(page, &json, NULL, err));
+        OK(csync_batch_get_info(page, &info));
+        served += (long)csync_batch_count(page);
+        fetch.cursor = info.cursor;
+        csync_free(json);
+        last = page;
+    }
+    csync_batch_free(last);
+    must(served == rows, "snapshot", "not every row was served");
+    csync_close(c);
+}
+
+static void resync(void)
+{
+    csync *source = open_replica(source_path), *target;
+    csync_sync_options o = {.struct_size = sizeof o, .direction = CSYNC_PULL, .batch_size = PAGE};
+    csync_result result = {.struct_size = sizeof result};
+
+    make_replica(target_path);
+    target = open_replica(target_path);
+    OK(csync_sync(target, source, &o, &result, err));
+    must(result.pulled == rows && result.resyncs == 1, "resync", "not every row arrived");
+    csync_close(target);
+    csync_close(source);
+}
+
 /* ---- each in a process of its own ---- */
 
 static void in_child(const char *name, void (*work)(void))
@@ -178,6 +231,10 @@ int main(void)
     in_child("serving all pages as JSON", serve);
     in_child("pull into an empty replica, both sides", pull);
     in_child("hash of all rows", hash);
+    in_child("purge of the log", purge);
+    in_child("serving the snapshot as JSON", serve_snapshot);
+    fresh_path("target");
+    in_child("full resync of an empty replica, both sides", resync);
     fresh_path("target");
     remove_path("source");
     return 0;
