@@ -37,6 +37,12 @@ int csync_subscription_fd(const csync_subscription *subscription)
     return subscription ? cs_subscription_fd(subscription) : -1;
 }
 
+void csync_subscription_wake(csync_subscription *subscription)
+{
+    if (subscription)
+        cs_subscription_wake(subscription);
+}
+
 const char *csync_subscription_id(const csync_subscription *subscription)
 {
     return subscription ? cs_subscription_id(subscription) : NULL;

@@ -489,6 +489,8 @@ CSYNC_API int csync_subscription_next(csync_subscription *subscription, int time
  * watch: it becomes readable when a csync call on the replica ends, so what the application wrote through its own
  * connection is seen then, or by the next csync_subscription_next. */
 CSYNC_API int csync_subscription_fd(const csync_subscription *subscription);
+/* Any thread: the csync_subscription_next that waits, or else the next one, answers without waiting on. */
+CSYNC_API void csync_subscription_wake(csync_subscription *subscription);
 /* Borrowed from the subscription. */
 CSYNC_API const char *csync_subscription_id(const csync_subscription *subscription);
 /* The version up to which it has given the log out: the `since` to resume from. Any thread. */

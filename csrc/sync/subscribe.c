@@ -34,7 +34,7 @@ struct csync_subscription {
     int64_t expires_ms;
     int is_kept; /* the id is the caller's, so its position is stored */
     atomic_int references; /* the owner's, and that of the call that runs */
-    atomic_int in_use, closed;
+    atomic_int in_use, closed, woken;
     _Atomic int64_t version; /* given out up to here */
     int64_t handled; /* the caller is done with what came up to here */
     int64_t stored, stored_at; /* the version in the database, and when it was written */
@@ -500,7 +500,8 @@ static int wait_for_next(csync_subscription *s, int timeout_ms, csync_batch **ou
         rc = attend(s, is_waiting, out, err);
         if (rc == CSYNC_OK && !*out)
             rc = store_if_moved(s, err);
-        if (rc != CSYNC_OK || *out || cs_watch_wait(&s->watch, remaining(until)) != 1)
+        if (rc != CSYNC_OK || *out || atomic_exchange(&s->woken, 0) ||
+            cs_watch_wait(&s->watch, remaining(until)) != 1)
             break;
         is_waiting = 1;
     }
@@ -531,6 +532,12 @@ int cs_subscription_next(csync_subscription *s, int timeout_ms, csync_batch **ou
 int cs_subscription_fd(const csync_subscription *s)
 {
     return s->watch.fd;
+}
+
+void cs_subscription_wake(csync_subscription *s)
+{
+    atomic_store(&s->woken, 1);
+    cs_signal_send(atomic_load(&s->replica->wake));
 }
 
 const char *cs_subscription_id(const csync_subscription *s)

@@ -677,6 +677,22 @@ static void closing_the_subscription_ends_its_wait(void **state)
     assert_int_equal(number(c, "SELECT count(*) FROM _sync_subscriptions"), 0);
 }
 
+static void a_wake_ends_one_wait(void **state)
+{
+    waiter w;
+
+    (void)state;
+    feed = subscribe("note", NULL);
+    start(&w, feed);
+    csync_subscription_wake(feed);
+    join_within(&w, 3000);
+    assert_int_equal(w.rc, CSYNC_OK);
+    assert_int_equal(w.count, 0);
+    csync_subscription_wake(feed);
+    assert_string_equal(next(feed, -1), "");
+    csync_subscription_wake(NULL);
+}
+
 enum { WRITERS = 3, EACH = 60 };
 
 static void *write_some(void *arg)
@@ -860,6 +876,7 @@ int main(void)
         IN_WAL(a_cancel_ends_every_wait),
         IN_WAL(closing_the_replica_ends_a_wait),
         IN_WAL(closing_the_subscription_ends_its_wait),
+        IN_WAL(a_wake_ends_one_wait),
         IN_BOTH(nothing_is_missed_under_many_writers),
         IN_WAL(wrong_arguments_are_refused),
         IN_WAL(each_failed_allocation_is_reported),

@@ -29,6 +29,7 @@ from csync._errors import (
     SchemaError,
     Unsupported,
 )
+from csync._feed import Subscription
 from csync._model import (
     Change,
     Conflict,
@@ -71,6 +72,7 @@ __all__ = [
     "Session",
     "State",
     "Step",
+    "Subscription",
     "Table",
     "Unsupported",
     "__version__",
