@@ -462,7 +462,8 @@ typedef struct csync_subscribe_options {
                        another process or at another time; one process at a time. NULL: a new UUID, position not
                        kept */
     int limit; /* changes per batch; 0: 1000, at most 10000 */
-    int64_t expires_ms; /* how long it is remembered in _sync_subscriptions after its last use; 0: an hour, with
+    int64_t expires_ms; /* how long it is remembered in _sync_subscriptions after its last use, which is noted
+                           at most once a minute; 0: an hour, with
                            an id of your own 30 days */
 } csync_subscribe_options;
 

@@ -15,9 +15,10 @@
 
 static int fail(csync_error *err, const char *what)
 {
+    char text[128];
     const char *hint = errno == EMFILE ? "; see ulimit -n and fs.inotify.max_user_instances" : "";
 
-    return cs_fail(err, CSYNC_ERROR, "%s: %s%s", what, strerror(errno), hint);
+    return cs_fail(err, CSYNC_ERROR, "%s: %s%s", what, strerror_r(errno, text, sizeof text), hint);
 }
 
 /* ---- signals ---- */

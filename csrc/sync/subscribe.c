@@ -38,6 +38,8 @@ struct csync_subscription {
     _Atomic int64_t version; /* given out up to here */
     int64_t handled; /* the caller is done with what came up to here */
     int64_t stored, stored_at; /* the version in the database, and when it was written */
+    int owes; /* the caller has handled changes since, and `handled` is to be stored */
+    int has_given; /* the last call gave changes */
     int has_more; /* the log goes on after `version` */
     int look_ms; /* the interval before the next look; 0: after the next event */
 };
@@ -348,6 +350,7 @@ static int look(csync_subscription *s, csync_batch **out, csync_error *err)
         if (l.batch->count) {
             *out = l.batch;
             l.batch = NULL;
+            s->has_given = 1;
         }
     }
     cs_batch_destroy(l.batch);
@@ -393,6 +396,7 @@ static int store(csync_subscription *s, csync_error *err)
         return CSYNC_OK;
     if (rc == CSYNC_OK) {
         s->stored = s->handled;
+        s->owes = 0;
         s->stored_at = cs_monotonic_ms();
     } else {
         cs_error_copy(err, &why);
@@ -403,15 +407,13 @@ static int store(csync_subscription *s, csync_error *err)
 static int store_if_old(csync_subscription *s, csync_error *err)
 {
     int64_t age = cs_monotonic_ms() - s->stored_at;
-    int64_t renew = s->expires_ms / 2 < RENEW_AFTER_MS ? s->expires_ms / 2 : RENEW_AFTER_MS;
-    int has_moved = s->is_kept && s->handled > s->stored;
 
-    return age >= renew || (has_moved && age >= STORE_AFTER_MS) ? store(s, err) : CSYNC_OK;
+    return age >= (s->owes ? STORE_AFTER_MS : RENEW_AFTER_MS) ? store(s, err) : CSYNC_OK;
 }
 
-static int store_if_moved(csync_subscription *s, csync_error *err)
+static int store_if_owed(csync_subscription *s, csync_error *err)
 {
-    return s->is_kept && s->handled > s->stored ? store(s, err) : CSYNC_OK;
+    return s->owes ? store(s, err) : CSYNC_OK;
 }
 
 /* The last one out settles the row. Where that cannot be done it stays as it is until it expires. */
@@ -499,7 +501,7 @@ static int wait_for_next(csync_subscription *s, int timeout_ms, csync_batch **ou
     while (rc == CSYNC_OK) {
         rc = attend(s, is_waiting, out, err);
         if (rc == CSYNC_OK && !*out)
-            rc = store_if_moved(s, err);
+            rc = store_if_owed(s, err);
         if (rc != CSYNC_OK || *out || atomic_exchange(&s->woken, 0) ||
             cs_watch_wait(&s->watch, remaining(until)) != 1)
             break;
@@ -520,6 +522,8 @@ int cs_subscription_next(csync_subscription *s, int timeout_ms, csync_batch **ou
     }
     atomic_fetch_add(&s->references, 1);
     s->handled = atomic_load(&s->version);
+    s->owes |= s->is_kept && s->has_given;
+    s->has_given = 0;
     rc = wait_for_next(s, timeout_ms, out, err);
     cs_replica_end_wait(s->replica);
     atomic_store(&s->in_use, 0);

@@ -1,189 +1,6 @@
 /* links: sqlite3 */
 /* test_subscribe.c - being told of changes: whoever makes them, from where, until when, and at what cost. */
-#include <poll.h>
-#include <pthread.h>
-#include <sqlite3.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "failing_malloc.h"
-#include "support.h"
-
-static char dir[64], path[128];
-static csync *c;
-static csync_subscription *feed;
-
-/* ---- a replica in a file, and another program's connection to it ---- */
-
-static void remove_files(void)
-{
-    char command[200];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    assert_int_equal(system(command), 0);
-}
-
-static sqlite3 *outside(void)
-{
-    sqlite3 *db = NULL;
-
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 5000);
-    return db;
-}
-
-static void on(sqlite3 *db, const char *sql)
-{
-    char *message = NULL;
-
-    if (sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK)
-        fail_msg("%s: %s", sql, message);
-}
-
-/* As another program would: its own connection, opened and closed. */
-static void elsewhere(const char *sql)
-{
-    sqlite3 *db = outside();
-
-    on(db, sql);
-    sqlite3_close(db);
-}
-
-static void open_replica(void)
-{
-    OK(csync_open(&c, path, NULL, err));
-}
-
-static int setup_mode(const char *mode)
-{
-    char sql[100];
-
-    snprintf(dir, sizeof dir, "/tmp/csync-subscribe-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/a.db", dir);
-    snprintf(sql, sizeof sql, "PRAGMA journal_mode=%s", mode);
-    elsewhere(sql);
-    elsewhere("CREATE TABLE note(id INTEGER PRIMARY KEY, body); CREATE TABLE tag(a TEXT, b INTEGER, "
-              "v, PRIMARY KEY(a,b)) WITHOUT ROWID; CREATE TABLE plain(x)");
-    open_replica();
-    OK(csync_track(c, "note", NULL, err));
-    OK(csync_track(c, "tag", NULL, err));
-    feed = NULL;
-    return 0;
-}
-
-static int setup_wal(void **state)
-{
-    (void)state;
-    return setup_mode("WAL");
-}
-
-static int setup_rollback(void **state)
-{
-    (void)state;
-    return setup_mode("DELETE");
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    csync_subscription_close(feed);
-    csync_close(c);
-    c = NULL;
-    remove_files();
-    return 0;
-}
-
-static csync_subscription *subscribe(const char *table, const char *pk)
-{
-    csync_subscribe_options o = {.struct_size = sizeof o, .table = table, .pk = pk};
-    csync_subscription *s = NULL;
-
-    OK(csync_subscribe(&s, c, &o, err));
-    return s;
-}
-
-static csync_subscription *subscribe_after(int64_t version)
-{
-    csync_subscribe_options o = {.struct_size = sizeof o, .resume = 1, .since = version};
-    csync_subscription *s = NULL;
-
-    OK(csync_subscribe(&s, c, &o, err));
-    return s;
-}
-
-static csync_subscription *subscribe_as(const char *id)
-{
-    csync_subscribe_options o = {.struct_size = sizeof o, .id = id};
-    csync_subscription *s = NULL;
-
-    OK(csync_subscribe(&s, c, &o, err));
-    return s;
-}
-
-/* The next batch as "table pk operation;..." within the time; "" for none. Valid until the next call. */
-static const char *next(csync_subscription *s, int timeout_ms)
-{
-    static char out[8192];
-    csync_batch *batch = NULL;
-    size_t at = 0;
-
-    out[0] = 0;
-    OK(csync_subscription_next(s, timeout_ms, &batch, err));
-    for (size_t i = 0; i < csync_batch_count(batch); i++) {
-        const csync_change *change = csync_batch_at(batch, i);
-        static const char *const names[] = {"", "insert", "update", "delete"};
-
-        at += (size_t)snprintf(out + at, sizeof out - at, "%s %s %s;", change->table, change->pk,
-                               names[change->operation]);
-        assert_true(at < sizeof out);
-    }
-    if (batch)
-        assert_true(csync_batch_count(batch) > 0);
-    csync_batch_free(batch);
-    return out;
-}
-
-static int is_readable(csync_subscription *s, int timeout_ms)
-{
-    struct pollfd p = {.fd = csync_subscription_fd(s), .events = POLLIN};
-
-    return poll(&p, 1, timeout_ms);
-}
-
-/* Takes the looks after the last event away. */
-static void settle(csync_subscription *s, int ms)
-{
-    while (is_readable(s, ms))
-        assert_string_equal(next(s, 0), "");
-}
-
-static double cpu_ms(void)
-{
-    struct rusage u;
-
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e3 +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e3;
-}
-
-static double now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static void pause_ms(int ms)
-{
-    const struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-
-    nanosleep(&t, NULL);
-}
+#include "feed.h"
 
 /* ---- what comes ---- */
 
@@ -445,6 +262,7 @@ static void an_expired_one_goes_when_another_is_made(void **state)
     assert_int_equal(number(c, "SELECT count(*) FROM _sync_subscriptions"), 1);
     elsewhere("INSERT INTO note VALUES(1,0)"); /* it lives on, and is remembered again */
     assert_string_equal(next(old, 5000), "note {\"id\":1} insert;");
+    assert_string_equal(next(old, 0), "");
     assert_int_equal(number(c, "SELECT count(*) FROM _sync_subscriptions"), 2);
     csync_subscription_close(old);
 }
@@ -513,6 +331,25 @@ static void silence_costs_neither_time_nor_writes(void **state)
     assert_int_equal(number(c, "PRAGMA data_version"), version);
 }
 
+static void what_is_not_subscribed_to_costs_no_writes(void **state)
+{
+    csync_subscribe_options o = {.struct_size = sizeof o, .id = "worker", .table = "tag"};
+    int64_t version;
+
+    (void)state;
+    OK(csync_subscribe(&feed, c, &o, err));
+    assert_string_equal(next(feed, 0), "");
+    elsewhere("INSERT INTO note VALUES(1,0)");
+    assert_string_equal(next(feed, 0), "");
+    version = csync_subscription_version(feed);
+    assert_true(version > 0);
+    assert_string_equal(next(feed, 20), "");
+    assert_int_equal(number(c, "SELECT version FROM _sync_subscriptions"), 0);
+    csync_subscription_close(feed);
+    feed = NULL;
+    assert_int_equal(number(c, "SELECT version FROM _sync_subscriptions"), version);
+}
+
 static void a_writer_that_is_long_at_work_is_no_failure(void **state)
 {
     sqlite3 *db = outside();
@@ -574,280 +411,6 @@ static void a_live_connection_in_memory_is_seen_at_the_next_call(void **state)
     sqlite3_close(db);
 }
 
-/* ---- threads ---- */
-
-typedef struct waiter {
-    pthread_t thread;
-    csync_subscription *s;
-    int rc;
-    char message[100];
-    size_t count;
-} waiter;
-
-static void *wait_for_ever(void *arg)
-{
-    waiter *w = arg;
-    csync_error e = CSYNC_ERROR_INIT;
-    csync_batch *batch = NULL;
-
-    w->rc = csync_subscription_next(w->s, -1, &batch, &e);
-    snprintf(w->message, sizeof w->message, "%.90s", e.message);
-    w->count = csync_batch_count(batch);
-    csync_batch_free(batch);
-    return NULL;
-}
-
-static void start(waiter *w, csync_subscription *s)
-{
-    *w = (waiter){.s = s};
-    assert_int_equal(pthread_create(&w->thread, NULL, wait_for_ever, w), 0);
-    pause_ms(30);
-}
-
-static void join_within(waiter *w, int ms)
-{
-    double before = now_ms();
-
-    pthread_join(w->thread, NULL);
-    assert_true(now_ms() - before < ms);
-}
-
-static void while_one_waits_others_use_the_replica(void **state)
-{
-    waiter w;
-
-    (void)state;
-    feed = subscribe("note", NULL);
-    start(&w, feed);
-    FAILS(CSYNC_EBUSY, "another thread",
-          csync_subscription_next(feed, 0, &(csync_batch *){NULL}, err));
-    assert_int_equal(number(c, "SELECT count(*) FROM note"), 0);
-    OK(csync_hash(c, (char[CSYNC_HASH_SIZE]){0}, err));
-    run(c, "INSERT INTO note VALUES(1,'a')");
-    join_within(&w, 3000);
-    assert_int_equal(w.rc, CSYNC_OK);
-    assert_int_equal(w.count, 1);
-}
-
-static void a_cancel_ends_every_wait(void **state)
-{
-    csync_subscription *other = subscribe("tag", NULL);
-    waiter a, b;
-
-    (void)state;
-    feed = subscribe("note", NULL);
-    start(&a, feed);
-    start(&b, other);
-    csync_cancel(c);
-    join_within(&a, 3000);
-    join_within(&b, 3000);
-    assert_int_equal(a.rc, CSYNC_ECANCELED);
-    assert_int_equal(b.rc, CSYNC_ECANCELED);
-    csync_subscription_close(other);
-    elsewhere("INSERT INTO note VALUES(1,0)"); /* and it goes on */
-    assert_string_equal(next(feed, 5000), "note {\"id\":1} insert;");
-}
-
-static void closing_the_replica_ends_a_wait(void **state)
-{
-    waiter w;
-
-    (void)state;
-    feed = subscribe("note", NULL);
-    start(&w, feed);
-    csync_close(c);
-    c = NULL;
-    join_within(&w, 3000);
-    assert_int_equal(w.rc, CSYNC_EMISUSE);
-    assert_string_equal(w.message, "the replica is closed");
-    FAILS(CSYNC_EMISUSE, "the replica is closed",
-          csync_subscription_next(feed, 0, &(csync_batch *){NULL}, err));
-}
-
-static void closing_the_subscription_ends_its_wait(void **state)
-{
-    waiter w;
-
-    (void)state;
-    start(&w, subscribe("note", NULL));
-    csync_subscription_close(w.s);
-    join_within(&w, 3000);
-    assert_int_equal(w.rc, CSYNC_EMISUSE);
-    assert_string_equal(w.message, "the subscription is closed");
-    assert_int_equal(number(c, "SELECT count(*) FROM _sync_subscriptions"), 0);
-}
-
-static void a_wake_ends_one_wait(void **state)
-{
-    waiter w;
-
-    (void)state;
-    feed = subscribe("note", NULL);
-    start(&w, feed);
-    csync_subscription_wake(feed);
-    join_within(&w, 3000);
-    assert_int_equal(w.rc, CSYNC_OK);
-    assert_int_equal(w.count, 0);
-    csync_subscription_wake(feed);
-    assert_string_equal(next(feed, -1), "");
-    csync_subscription_wake(NULL);
-}
-
-enum { WRITERS = 3, EACH = 60 };
-
-static void *write_some(void *arg)
-{
-    int from = *(int *)arg;
-    sqlite3 *db = outside();
-
-    for (int i = 0; i < EACH; i++) {
-        char sql[100];
-
-        snprintf(sql, sizeof sql, "INSERT INTO note VALUES(%d,0)", from + i);
-        on(db, sql);
-    }
-    sqlite3_close(db);
-    return NULL;
-}
-
-static void nothing_is_missed_under_many_writers(void **state)
-{
-    pthread_t threads[WRITERS];
-    int from[WRITERS];
-    char seen[WRITERS * 1000] = {0};
-    size_t count = 0;
-    double until = now_ms() + 60000;
-
-    (void)state;
-    feed = subscribe("note", NULL);
-    for (int i = 0; i < WRITERS; i++) {
-        from[i] = i * 1000;
-        assert_int_equal(pthread_create(&threads[i], NULL, write_some, &from[i]), 0);
-    }
-    while (count < WRITERS * EACH && now_ms() < until) {
-        csync_batch *batch = NULL;
-
-        OK(csync_subscription_next(feed, 5000, &batch, err));
-        for (size_t i = 0; i < csync_batch_count(batch); i++) {
-            int id = atoi(csync_batch_at(batch, i)->pk + 6);
-
-            count += !seen[id];
-            seen[id] = 1;
-        }
-        csync_batch_free(batch);
-    }
-    for (int i = 0; i < WRITERS; i++)
-        pthread_join(threads[i], NULL);
-    assert_int_equal(count, WRITERS * EACH);
-}
-
-/* ---- misuse and memory ---- */
-
-static void wrong_arguments_are_refused(void **state)
-{
-    csync_subscribe_options o = {.struct_size = sizeof o};
-    csync_batch *batch = NULL;
-
-    (void)state;
-    FAILS(CSYNC_EMISUSE, "NULL", csync_subscribe(&feed, NULL, NULL, err));
-    FAILS(CSYNC_EMISUSE, "out is NULL", csync_subscribe(NULL, c, NULL, err));
-    o.pk = "{\"id\":1}";
-    FAILS(CSYNC_EINVAL, "needs the table", csync_subscribe(&feed, c, &o, err));
-    o.table = "plain";
-    FAILS(CSYNC_ENOTFOUND, "plain", csync_subscribe(&feed, c, &o, err));
-    o.table = "tag";
-    FAILS(CSYNC_EINVAL, "\"id\" is no key column", csync_subscribe(&feed, c, &o, err));
-    o.pk = "{\"a\":1}";
-    FAILS(CSYNC_EINVAL, "lacks a key column", csync_subscribe(&feed, c, &o, err));
-    o.pk = "nonsense";
-    FAILS(CSYNC_EINVAL, "", csync_subscribe(&feed, c, &o, err));
-    o = (csync_subscribe_options){.struct_size = sizeof o, .since = 1};
-    FAILS(CSYNC_EINVAL, "resume", csync_subscribe(&feed, c, &o, err));
-    o.resume = 1;
-    o.since = 1000;
-    FAILS(CSYNC_EINVAL, "1000", csync_subscribe(&feed, c, &o, err));
-    o = (csync_subscribe_options){.struct_size = sizeof o, .limit = 10001};
-    FAILS(CSYNC_EINVAL, "limit", csync_subscribe(&feed, c, &o, err));
-    o = (csync_subscribe_options){.struct_size = sizeof o, .id = ""};
-    FAILS(CSYNC_EINVAL, "id", csync_subscribe(&feed, c, &o, err));
-    o = (csync_subscribe_options){.struct_size = sizeof o, .expires_ms = -1};
-    FAILS(CSYNC_EINVAL, "expires_ms", csync_subscribe(&feed, c, &o, err));
-    assert_int_equal(number(c, "SELECT count(*) FROM _sync_subscriptions"), 0);
-    FAILS(CSYNC_EMISUSE, "NULL", csync_subscription_next(NULL, 0, &batch, err));
-    feed = subscribe(NULL, NULL);
-    FAILS(CSYNC_EMISUSE, "NULL", csync_subscription_next(feed, 0, NULL, err));
-    FAILS(CSYNC_EINVAL, "-2", csync_subscription_next(feed, -2, &batch, err));
-    assert_int_equal(csync_subscription_fd(NULL), -1);
-    assert_null(csync_subscription_id(NULL));
-    assert_int_equal(csync_subscription_version(NULL), 0);
-    csync_subscription_close(NULL);
-}
-
-static int take_all(void *ctx)
-{
-    csync_subscribe_options o = {
-        .struct_size = sizeof o, .table = "note", .pk = "{\"id\":1}", .resume = 1, .id = "worker"};
-    csync_subscription *s = NULL;
-    csync_batch *batch = NULL;
-    csync *mine = NULL;
-    int rc;
-
-    (void)ctx;
-    rc = csync_open(&mine, path, NULL, NULL);
-    if (rc == CSYNC_OK)
-        rc = csync_subscribe(&s, mine, &o, NULL);
-    if (rc == CSYNC_OK)
-        rc = csync_subscription_next(s, 0, &batch, NULL);
-    if (rc == CSYNC_OK) {
-        assert_int_equal(csync_batch_count(batch), 1);
-        csync_batch_free(batch);
-        rc = csync_subscription_next(s, 0, &batch, NULL);
-    }
-    csync_subscription_close(s);
-    csync_close(mine);
-    return rc;
-}
-
-static void each_failed_allocation_is_reported(void **state)
-{
-    (void)state;
-    elsewhere("INSERT INTO note VALUES(1,'a'),(2,'b')");
-    failing_malloc_each(take_all, NULL, FAILING_MAY_RECOVER);
-}
-
-/* Position and descriptor are as if the call had not been. */
-static void a_failed_next_loses_nothing(void **state)
-{
-    (void)state;
-    elsewhere("INSERT INTO note VALUES(1,'a')");
-    for (long n = 1;; n++) {
-        csync_subscription *s = subscribe_after(0);
-        csync_batch *batch = NULL;
-        int rc;
-
-        failing_malloc_begin(n, 0);
-        rc = csync_subscription_next(s, 0, &batch, NULL);
-        csync_batch_free(batch);
-        assert_int_equal(failing_malloc_live(), failing_malloc_live());
-        csync_set_allocator(NULL);
-        if (rc == CSYNC_OK) {
-            csync_subscription_close(s);
-            break;
-        }
-        assert_int_equal(rc, CSYNC_ENOMEM);
-        assert_int_equal(is_readable(s, 0), 1);
-        assert_string_equal(next(s, 0), "note {\"id\":1} insert;");
-        csync_subscription_close(s);
-    }
-}
-
-#define IN_BOTH(test)                                                                              \
-    {#test " (WAL)", test, setup_wal, teardown, NULL},                                             \
-    {                                                                                              \
-#test " (rollback)", test, setup_rollback, teardown, NULL                                  \
-    }
-#define IN_WAL(test) cmocka_unit_test_setup_teardown(test, setup_wal, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -869,18 +432,10 @@ int main(void)
         IN_WAL(a_checkpoint_brings_nothing_and_stops_nothing),
         IN_WAL(a_change_of_the_journal_mode_loses_nothing),
         IN_BOTH(silence_costs_neither_time_nor_writes),
+        IN_WAL(what_is_not_subscribed_to_costs_no_writes),
         IN_BOTH(a_writer_that_is_long_at_work_is_no_failure),
         cmocka_unit_test(a_replica_in_memory_sees_its_own_calls),
         cmocka_unit_test(a_live_connection_in_memory_is_seen_at_the_next_call),
-        IN_BOTH(while_one_waits_others_use_the_replica),
-        IN_WAL(a_cancel_ends_every_wait),
-        IN_WAL(closing_the_replica_ends_a_wait),
-        IN_WAL(closing_the_subscription_ends_its_wait),
-        IN_WAL(a_wake_ends_one_wait),
-        IN_BOTH(nothing_is_missed_under_many_writers),
-        IN_WAL(wrong_arguments_are_refused),
-        IN_WAL(each_failed_allocation_is_reported),
-        IN_WAL(a_failed_next_loses_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
