@@ -172,6 +172,70 @@ static void nothing_is_missed_under_many_writers(void **state)
     assert_int_equal(count, WRITERS * EACH);
 }
 
+/* ---- a slow disk: the file is written long before the commit can be seen, and then nothing more is ---- */
+
+static sqlite3_vfs slow_vfs;
+static sqlite3_io_methods slow_methods[2]; /* of databases; of other files */
+static int (*real_sync)(sqlite3_file *, int);
+static int (*real_open)(sqlite3_vfs *, const char *, sqlite3_file *, int, int *);
+
+static int slow_sync(sqlite3_file *file, int flags)
+{
+    pause_ms(150);
+    return real_sync(file, flags);
+}
+
+static int slow_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
+{
+    sqlite3_io_methods *methods = &slow_methods[!(flags & SQLITE_OPEN_MAIN_DB)];
+    int rc = real_open(vfs, name, file, flags, out);
+
+    if (rc != SQLITE_OK)
+        return rc;
+    *methods = *file->pMethods;
+    real_sync = methods->xSync;
+    methods->xSync = slow_sync;
+    file->pMethods = methods;
+    return rc;
+}
+
+static sqlite3 *outside_on_a_slow_disk(void)
+{
+    sqlite3 *db = NULL;
+
+    slow_vfs = *sqlite3_vfs_find(NULL);
+    real_open = slow_vfs.xOpen;
+    slow_vfs.xOpen = slow_open;
+    slow_vfs.zName = "slow";
+    slow_vfs.pNext = NULL;
+    assert_int_equal(sqlite3_vfs_register(&slow_vfs, 0), SQLITE_OK);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, "slow"), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    on(db, "PRAGMA synchronous=FULL");
+    return db;
+}
+
+static void *insert_one(void *arg)
+{
+    on(arg, "INSERT INTO note VALUES(1,0)");
+    return NULL;
+}
+
+static void a_commit_that_waits_for_its_disk_comes_all_the_same(void **state)
+{
+    sqlite3 *db = outside_on_a_slow_disk();
+    pthread_t writer;
+
+    (void)state;
+    feed = subscribe("note", NULL);
+    assert_string_equal(next(feed, 50), "");
+    assert_int_equal(pthread_create(&writer, NULL, insert_one, db), 0);
+    assert_string_equal(next(feed, 5000), "note {\"id\":1} insert;");
+    pthread_join(writer, NULL);
+    sqlite3_close(db);
+    sqlite3_vfs_unregister(&slow_vfs);
+}
+
 /* ---- misuse and memory ---- */
 
 static void wrong_arguments_are_refused(void **state)
@@ -279,6 +343,7 @@ int main(void)
         IN_WAL(closing_the_replica_ends_a_wait),
         IN_WAL(closing_the_subscription_ends_its_wait),
         IN_WAL(a_wake_ends_one_wait),
+        IN_BOTH(a_commit_that_waits_for_its_disk_comes_all_the_same),
         IN_BOTH(nothing_is_missed_under_many_writers),
         IN_WAL(wrong_arguments_are_refused),
         IN_WAL(each_failed_allocation_is_reported),
