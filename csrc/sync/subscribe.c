@@ -252,16 +252,16 @@ typedef struct looking {
 
 static int check_floor(csync *c, int64_t version, csync_error *err)
 {
-    int64_t floor = 0;
-    int rc = c->backend->ops->log_floor(c->backend, &floor, err);
+    cs_floors floors;
+    int rc = c->backend->ops->floors(c->backend, &floors, err);
 
-    if (rc != CSYNC_OK || version >= floor)
+    if (rc != CSYNC_OK || version >= floors.log)
         return rc;
     if (cs_error_writable(err))
-        err->version = floor;
+        err->version = floors.log;
     return cs_fail(err, CSYNC_EFULLRESYNC,
                    "the log begins after version %lld, the subscription stands at %lld",
-                   (long long)floor, (long long)version);
+                   (long long)floors.log, (long long)version);
 }
 
 static int read_log(csync *c, void *ctx, csync_error *err)

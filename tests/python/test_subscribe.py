@@ -133,8 +133,9 @@ def test_what_cannot_be_subscribed_to_is_refused(db):
 
 
 def test_a_trimmed_log_asks_for_a_full_resync(db):
-    db.execute("INSERT INTO note VALUES (1, 'a', 0), (2, 'b', 0)")
-    db.execute("INSERT INTO _sync_state VALUES ('log_floor', '2')")
+    db.execute("INSERT INTO note VALUES (1, 'a', 0), (2, 'b', 0), (3, 'c', 0)")
+    db.register_client("reader", 3)
+    db.purge()
     with db.subscribe(since=1) as feed, pytest.raises(csync.FullResyncRequired) as error:
         feed.next(0)
     assert error.value.version == 2

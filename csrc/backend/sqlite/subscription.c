@@ -12,11 +12,6 @@ void sq_files(cs_backend *base, const char *out[2])
     out[1] = out[0] ? sqlite3_filename_wal(path) : NULL;
 }
 
-int sq_log_floor(cs_backend *base, int64_t *version, csync_error *err)
-{
-    return sq_state_int((cs_sqlite *)base, "log_floor", version, err);
-}
-
 static const char *table_of(const cs_subscription *s)
 {
     return s->table ? s->table : "*";
