@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "base/text.h"
+#include "base/watch.h"
 #include "model/outcome.h"
 #include "sync/apply.h"
 #include "sync/conflict.h"
@@ -82,6 +83,7 @@ void csync_cancel(csync *replica)
     if (!replica || !atomic_load(&replica->running))
         return;
     atomic_store(&replica->cancelled, 1);
+    cs_signal_send(atomic_load(&replica->wake));
     if (replica->backend)
         replica->backend->ops->interrupt(replica->backend);
 }

@@ -114,6 +114,15 @@ typedef struct cs_page_request {
     const char *cursor; /* of a snapshot: after which row, "": from the first */
 } cs_page_request;
 
+/* A subscription that somebody has, or had. */
+typedef struct cs_subscription {
+    const char *id;
+    const char *table; /* NULL: all */
+    const char *pk; /* canonical JSON; NULL: every row */
+    int64_t version; /* the log was seen up to here */
+    int64_t expires_ms; /* from now */
+} cs_subscription;
+
 typedef struct cs_backend_ops {
     const char *name;
     void (*close)(cs_backend *b);
@@ -230,6 +239,16 @@ typedef struct cs_backend_ops {
                    csync_error *err);
     int (*execute)(cs_backend *b, const char *sql, const csync_value *params, size_t count,
                    csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
+
+    /* ---- subscriptions ---- */
+    /* The files that a commit writes to, borrowed until close; NULL for each that there is not. */
+    void (*files)(cs_backend *b, const char *out[2]);
+    /* The stored subscription of wanted->id; its version. CSYNC_EINVAL: it is to another table or row. */
+    int (*subscription_get)(cs_backend *b, const cs_subscription *wanted, int *found,
+                            int64_t *version, csync_error *err);
+    int (*subscription_put)(cs_backend *b, const cs_subscription *s, csync_error *err);
+    int (*subscription_drop)(cs_backend *b, const char *id, csync_error *err);
+    int (*subscriptions_expire)(cs_backend *b, csync_error *err);
 } cs_backend_ops;
 
 /* First member of each backend's own struct. */
@@ -240,6 +259,7 @@ struct cs_backend {
     char origin[CSYNC_ORIGIN_SIZE];
     int relay; /* applied changes are logged; known within a transaction */
     const atomic_int *cancelled; /* set while the call is to stop; NULL until there is a handle */
+    int impatient; /* do not wait for another writer */
 };
 
 /* Sets status, reason (static text) and message of an item that is refused or parked. */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/watch.h"
 #include "model/change.h"
 
 int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csync_error *err)
@@ -22,6 +23,7 @@ int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csyn
     backend->cancelled = &c->cancelled;
     c->pid = getpid();
     atomic_init(&c->references, 1);
+    atomic_init(&c->wake, -1);
     rc = origin ? cs_origin_check(origin, err) : CSYNC_OK;
     if (rc == CSYNC_OK)
         rc = backend->ops->ready(backend, err);
@@ -42,6 +44,14 @@ static int check_usable(csync *c, csync_error *err)
     return CSYNC_OK;
 }
 
+static int check_process(const csync *c, csync_error *err)
+{
+    if (c->pid == getpid())
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EMISUSE,
+                   "the replica was opened before fork; open it again in the child process");
+}
+
 static void begin_run(csync *c)
 {
     atomic_fetch_add(&c->running, 1);
@@ -60,9 +70,9 @@ int cs_replica_enter(csync *c, csync_error *err)
     cs_error_clear(err);
     if (!c)
         return cs_fail(err, CSYNC_EMISUSE, "the replica is NULL");
-    if (c->pid != getpid()) /* asked before the lock: a thread of the parent may have held it */
-        return cs_fail(err, CSYNC_EMISUSE,
-                       "the replica was opened before fork; open it again in the child process");
+    rc = check_process(c, err); /* before the lock: a thread of the parent may have held it */
+    if (rc != CSYNC_OK)
+        return rc;
     if (cs_lock_enter(&c->lock) != CSYNC_OK)
         return cs_fail(err, CSYNC_EBUSY,
                        "the replica is in use: it was called from its own callback");
@@ -77,6 +87,13 @@ int cs_replica_enter(csync *c, csync_error *err)
 
 int cs_replica_leave(csync *c, int rc, csync_error *err)
 {
+    if (atomic_load(&c->unwatched))
+        cs_signal_send(atomic_load(&c->wake));
+    return cs_replica_leave_quietly(c, rc, err);
+}
+
+int cs_replica_leave_quietly(csync *c, int rc, csync_error *err)
+{
     int close_now = atomic_load(&c->close_wanted) && !atomic_load(&c->driving);
 
     if (rc == CSYNC_EBUSY) /* cancelled while it waited for another writer */
@@ -86,6 +103,20 @@ int cs_replica_leave(csync *c, int rc, csync_error *err)
     if (close_now)
         cs_replica_close(c);
     return rc;
+}
+
+int cs_replica_begin_wait(csync *c, csync_error *err)
+{
+    int rc = check_process(c, err);
+
+    if (rc == CSYNC_OK)
+        begin_run(c);
+    return rc;
+}
+
+void cs_replica_end_wait(csync *c)
+{
+    end_run(c);
 }
 
 void cs_replica_begin_drive(csync *c)
@@ -116,6 +147,7 @@ void cs_replica_close(csync *c)
         c->backend->ops->close(c->backend);
     c->backend = NULL;
     c->closed = 1;
+    cs_signal_send(atomic_load(&c->wake));
     cs_lock_leave(&c->lock);
     cs_replica_release(c);
 }
@@ -129,6 +161,7 @@ void cs_replica_release(csync *c)
 {
     if (c->pid != getpid() || atomic_fetch_sub(&c->references, 1) != 1)
         return;
+    cs_signal_destroy(atomic_load(&c->wake));
     cs_lock_destroy(&c->lock);
     cs_free(c);
 }

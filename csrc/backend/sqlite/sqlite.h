@@ -90,6 +90,10 @@ enum sq_fixed {
     SQ_SURPLUS_PUT,
     SQ_CONFLICT_ADD,
     SQ_CONFLICT_LIST,
+    SQ_SUBSCRIPTION_GET,
+    SQ_SUBSCRIPTION_PUT,
+    SQ_SUBSCRIPTION_DROP,
+    SQ_SUBSCRIPTIONS_EXPIRE,
     SQ_FIXED_COUNT
 };
 
@@ -240,6 +244,14 @@ int sq_state(cs_backend *b, csync_state *out, csync_error *err);
 int sq_conflict_add(cs_backend *b, const cs_conflict *conflict, csync_error *err);
 int sq_conflicts(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                  csync_error *err);
+
+/* subscription.c - who watches the log, and what a watcher needs to know of the database. */
+void sq_files(cs_backend *b, const char *out[2]);
+int sq_subscription_get(cs_backend *b, const cs_subscription *wanted, int *found, int64_t *version,
+                        csync_error *err);
+int sq_subscription_put(cs_backend *b, const cs_subscription *s, csync_error *err);
+int sq_subscription_drop(cs_backend *b, const char *id, csync_error *err);
+int sq_subscriptions_expire(cs_backend *b, csync_error *err);
 
 /* epoch.c - positions in the log. */
 int sq_settle(cs_backend *b, csync_error *err);

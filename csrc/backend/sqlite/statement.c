@@ -120,6 +120,17 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                          "loser_operation,loser_payload,loser_origin,loser_timestamp,loser_seq,"
                          "winner_operation,winner_payload,winner_origin,winner_timestamp,winner_seq "
                          "FROM main._sync_conflicts WHERE id>?1 ORDER BY id LIMIT ?2",
+    [SQ_SUBSCRIPTION_GET] = "SELECT version, table_name=?2 AND filter IS ?3 "
+                            "FROM main._sync_subscriptions WHERE subscription_id=?1",
+    [SQ_SUBSCRIPTION_PUT] =
+        "INSERT INTO main._sync_subscriptions(subscription_id,origin_id,subscription_type,"
+        "table_name,filter,created_at,expires_at,version) "
+        "VALUES(?1,?2,?3,?4,?5,strftime('%Y-%m-%dT%H:%M:%fZ','now'),"
+        "strftime('%Y-%m-%dT%H:%M:%fZ','now',?6),?7) ON CONFLICT(subscription_id) DO UPDATE "
+        "SET expires_at=excluded.expires_at,version=excluded.version",
+    [SQ_SUBSCRIPTION_DROP] = "DELETE FROM main._sync_subscriptions WHERE subscription_id=?1",
+    [SQ_SUBSCRIPTIONS_EXPIRE] = "DELETE FROM main._sync_subscriptions "
+                                "WHERE expires_at<strftime('%Y-%m-%dT%H:%M:%fZ','now')",
 };
 
 /* What SQLite's primary result codes are to csync. */
