@@ -1,0 +1,40 @@
+/* rules.h - the rules that a sound sync rests on, each of which the simulator can switch off.
+ *
+ * A simulator that finds nothing proves something only if it finds what is broken: `script/sim --ablate` takes
+ * the rules away one by one and expects to notice. In every other build CS_RULE is 1. */
+#ifndef CS_RULES_H
+#define CS_RULES_H
+
+/* name, what holds because of it */
+#define CS_RULES(X)                                                                                \
+    X(TICK, "the clock of local stamps never goes back, whatever the wall clock does")             \
+    X(RAISE_CLOCK, "applying a change raises the clock above its stamp")                           \
+    X(RELAY, "what is applied is logged, so that it travels on")                                   \
+    X(STAMP, "a change keeps the stamp that its author gave it")                                   \
+    X(BEATS, "a change is applied only if it beats the row's head")                                \
+    X(TIE, "equal timestamps are ordered by origin and seq")                                       \
+    X(SUPPRESS, "what csync writes is not captured as an edit")                                    \
+    X(POSITION, "a batch that does not continue the position is dropped")                          \
+    X(SAME_TX, "the position is committed with the changes that it covers")                        \
+    X(PEER, "each peer has a position of its own")                                                 \
+    X(HEADS_ONLY, "only heads are sent, not what a later change has replaced")                     \
+    X(HASH, "a batch whose hash and content differ is refused")                                    \
+    X(ACTIONS, "what a foreign key did to other rows is captured")                                 \
+    X(PARK_CHILDREN, "rows whose parent leaves the table are parked with it")                      \
+    X(PARK_EVICT, "of two rows that exclude each other the later one is visible")                  \
+    X(PARK_RETRY, "what is parked is tried again")                                                 \
+    X(SUPERSEDE, "a newer change takes the place of the parked one")                               \
+    X(CONFLICT, "a strategy decides where two edits did not see each other")                       \
+    X(BASE, "an edit of the row that the peer has is no conflict")
+
+#define CS_RULE_ENUM(name, why) CS_RULE_##name,
+enum { CS_RULES(CS_RULE_ENUM) CS_RULE_COUNT };
+#undef CS_RULE_ENUM
+
+#ifdef CSYNC_SIM
+extern unsigned cs_rules_off; /* bits; defined by the simulator */
+#define CS_RULE(name) (!(cs_rules_off >> CS_RULE_##name & 1u))
+#else
+#define CS_RULE(name) 1
+#endif
+#endif
