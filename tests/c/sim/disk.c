@@ -9,7 +9,7 @@
 
 #include "sim.h"
 
-enum { MAX_FILES = 4 * MAX_REPLICAS, MAX_UNSYNCED = 256, SHM_PAGES = 8 };
+enum { MAX_FILES = 4 * (MAX_REPLICAS + 1), MAX_UNSYNCED = 256, SHM_PAGES = 8 };
 
 typedef struct unsynced {
     int64_t offset;
@@ -53,7 +53,7 @@ static file files[MAX_FILES];
 static struct {
     int countdown, power, dead;
     rng rng;
-} fate[MAX_REPLICAS];
+} fate[MAX_REPLICAS + 1];
 static int64_t now_ms;
 static rng entropy;
 
@@ -621,6 +621,24 @@ void disk_restore(int replica, const disk_image *image)
         if (f->exists)
             put(f, 0, image->data[i], (int)image->size[i]);
     }
+}
+
+void disk_remove(int replica)
+{
+    static const disk_image nothing;
+
+    disk_restore(replica, &nothing);
+}
+
+int disk_image_read(const disk_image *image, sqlite3 *into)
+{
+    unsigned char *copy = sqlite3_malloc64((sqlite3_uint64)image->size[0]);
+
+    if (!copy)
+        return SQLITE_NOMEM;
+    memcpy(copy, image->data[0], (size_t)image->size[0]);
+    return sqlite3_deserialize(into, "main", copy, image->size[0], image->size[0],
+                               SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE);
 }
 
 void disk_image_free(disk_image *image)

@@ -28,7 +28,7 @@ int replica_sql(replica *r, const char *sql)
 
 /* ---- opening ---- */
 
-static int open_app(replica *r)
+int replica_open_app(replica *r)
 {
     int rc = sqlite3_open_v2(r->memory ? ":memory:" : r->path, &r->app,
                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
@@ -36,15 +36,13 @@ static int open_app(replica *r)
     sqlite3_db_config(r->app, SQLITE_DBCONFIG_LOOKASIDE, NULL, 256, 200);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(r->app, "PRAGMA page_size=1024; PRAGMA foreign_keys=ON", NULL, NULL, NULL);
-    if (rc == SQLITE_OK && r->wal && !r->opened)
-        rc = sqlite3_exec(r->app, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
     return rc;
 }
 
 static int open_csync(replica *r, csync_error *err)
 {
     csync_state state = {.struct_size = sizeof state};
-    int rc = r->memory ? csync_open_sqlite(&r->handle, r->app, NULL, NULL, err)
+    int rc = r->attached ? csync_open_sqlite(&r->handle, r->app, NULL, NULL, err)
                        : csync_open(&r->handle, r->path, NULL, err);
 
     if (rc == CSYNC_OK)
@@ -61,8 +59,8 @@ int replica_open(world *w, replica *r)
 
     replica_clock(w, r);
     cs_random_source(fill);
-    uuids = rng_of(w->seed * 1000003u + (uint64_t)r->index * 257u + (uint64_t)r->opened);
-    if (!r->app && open_app(r) != SQLITE_OK && !disk_dead(r->index))
+    uuids = rng_of((r->index == TEMPLATE ? 0 : w->seed) * 1000003u + (uint64_t)r->index * 257u + (uint64_t)r->opened);
+    if (!r->app && replica_open_app(r) != SQLITE_OK && !disk_dead(r->index))
         finding(w, "error", "replica %d cannot be opened: %s", r->index, sqlite3_errmsg(r->app));
     r->opened++;
     rc = open_csync(r, &err);
@@ -78,19 +76,20 @@ void replica_create(world *w, int index, rng *g)
     memset(r, 0, sizeof *r);
     r->index = index;
     snprintf(r->path, sizeof r->path, "r%d", index);
-    r->memory = rng_chance(g, 25);
-    r->wal = !r->memory && rng_chance(g, 30);
+    r->memory = rng_chance(g, 15);
+    r->attached = r->memory || rng_chance(g, 55);
+    r->wal = !r->memory && rng_chance(g, 25);
     r->capture = rng_chance(g, 30) ? CSYNC_CAPTURE_KEYS : CSYNC_CAPTURE_FULL;
     r->skew = w->config.skew ? rng_range(g, -w->config.skew, w->config.skew) : 0;
     r->strategy = w->config.strategies && index ? rng_range(g, 0, 3) : CSYNC_LAST_WRITE_WINS;
     for (int i = 0; i < ALL_KEYS; i++)
         r->head[i] = -1;
-    if (open_app(r) != SQLITE_OK) {
-        finding(w, "error", "replica %d cannot be made", index);
-        return;
-    }
     event(w, "replica %d: %s, capture %d, skew %lld, strategy %d", index,
-          r->memory ? "memory" : r->wal ? "wal" : "journal", r->capture, (long long)r->skew,
+          r->memory     ? "memory"
+          : r->attached ? r->wal ? "attached, wal" : "attached, journal"
+          : r->wal      ? "wal"
+                        : "journal",
+          r->capture, (long long)r->skew,
           r->strategy);
     schema_create(w, r);
     w->count = w->count > index ? w->count : index + 1;

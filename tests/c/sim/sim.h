@@ -40,6 +40,7 @@ typedef struct disk_image disk_image; /* a copy of a replica's files */
 
 void disk_init(void); /* once: becomes SQLite's default VFS */
 void disk_wipe(void); /* forgets every file; none is open */
+enum { TEMPLATE = MAX_REPLICAS }; /* the number of a disk that is no replica's */
 void disk_set_time(int64_t ms); /* what 'now' is from here on */
 void disk_set_entropy(uint64_t seed);
 /* The replica's process dies at its nth write, sync, truncation or deletion from now; `power` keeps of what was
@@ -50,6 +51,8 @@ void disk_revive(int replica); /* all connections are closed */
 disk_image *disk_save(int replica);
 void disk_restore(int replica, const disk_image *image); /* no connection is open */
 void disk_image_free(disk_image *image);
+void disk_remove(int replica); /* its files; none is open */
+int disk_image_read(const disk_image *image, sqlite3 *into); /* a memory database gets its content */
 
 /* ---- the oracle's view ---- */
 
@@ -97,6 +100,7 @@ typedef struct replica {
     int index;
     char path[16];
     int memory, wal;
+    int attached; /* csync works on the application's connection */
     int64_t skew;
     csync *handle;
     sqlite3 *app; /* the application's connection */
@@ -169,6 +173,7 @@ void finding(world *w, const char *kind, const char *format, ...)
 /* replica.c */
 void replica_create(world *w, int index, rng *r);
 int replica_open(world *w, replica *r);
+int replica_open_app(replica *r);
 void replica_close(world *w, replica *r); /* sessions that it started too */
 void replica_recover(world *w, replica *r); /* it died: opened again */
 void replica_clock(const world *w, const replica *r); /* from here on it runs */
@@ -176,6 +181,7 @@ int replica_sql(replica *r, const char *sql); /* SQLite's code */
 
 /* schema.c */
 extern const char *const table_names[TABLES];
+/* Its tables, tracked; csync is open. */
 void schema_create(world *w, replica *r);
 void schema_write(world *w, replica *r, rng *g); /* one random transaction */
 void schema_add_column(world *w, replica *r);
