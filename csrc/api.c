@@ -271,7 +271,14 @@ int csync_hash(csync *replica, char hex[CSYNC_HASH_SIZE], csync_error *err)
 
 /* ---- changes ---- */
 
-static int check_fetch(const csync_fetch *fetch, csync_error *err)
+static int check_peer(const char *name, csync_error *err)
+{
+    if (*name && strlen(name) <= CS_PEER_MAX)
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EINVAL, "the name of a client or peer must have 1 to %d bytes", CS_PEER_MAX);
+}
+
+static int check_fetch(csync *c, const csync_fetch *fetch, csync_error *err)
 {
     if (fetch->since < 0)
         return cs_fail(err, CSYNC_EINVAL, "since is negative");
@@ -279,7 +286,9 @@ static int check_fetch(const csync_fetch *fetch, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "limit is %d; it must be 1 to 10000", fetch->limit);
     if (fetch->max_bytes < 0)
         return cs_fail(err, CSYNC_EINVAL, "max_bytes is negative");
-    return CSYNC_OK;
+    if (fetch->origin && strcmp(fetch->origin, c->backend->origin) == 0)
+        return cs_fail(err, CSYNC_EINVAL, "a replica cannot ask itself for changes");
+    return fetch->origin ? check_peer(fetch->origin, err) : CSYNC_OK;
 }
 
 int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out, csync_error *err)
@@ -297,7 +306,7 @@ int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out, c
     if (rc == CSYNC_OK)
         rc = CS_OPTIONS_IN(&f, fetch, err);
     if (rc == CSYNC_OK)
-        rc = check_fetch(&f, err);
+        rc = check_fetch(replica, &f, err);
     if (rc == CSYNC_OK)
         rc = cs_page_serve(replica, &f, out, err);
     return cs_replica_leave(replica, rc, err);
@@ -305,7 +314,7 @@ int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out, c
 
 /* The batch of a push names who sends it. */
 static int apply_checked(csync *replica, const csync_batch *batch, const csync_sync_options *options,
-                         csync_outcome *outcome, csync_result *result, csync_error *err)
+                         csync_outcome **outcome, csync_result *result, csync_error *err)
 {
     cs_apply a = {.batch = batch, .options = options, .outcome = outcome, .result = result};
 
@@ -326,7 +335,6 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
 {
     csync_sync_options o;
     csync_result r = {.struct_size = sizeof r};
-    csync_outcome *made = NULL;
     int64_t repaired;
     int rc;
 
@@ -339,17 +347,11 @@ int csync_apply(csync *replica, const csync_batch *batch, const csync_sync_optio
     rc = batch ? CS_OPTIONS_IN(&o, options, err) : cs_fail(err, CSYNC_EMISUSE, "batch is NULL");
     if (rc == CSYNC_OK && result)
         rc = CS_STRUCT_CHECK(result, err);
-    if (rc == CSYNC_OK && outcome && !(made = cs_outcome_create()))
-        rc = cs_fail_nomem(err);
     if (rc == CSYNC_OK)
-        rc = apply_checked(replica, batch, &o, made, &r, err);
+        rc = apply_checked(replica, batch, &o, outcome, &r, err);
     r.repaired = replica->repaired - repaired;
     if (rc == CSYNC_OK && result)
         CS_STRUCT_OUT(result, &r);
-    if (rc == CSYNC_OK && outcome)
-        *outcome = made;
-    else
-        cs_outcome_destroy(made);
     return cs_replica_leave(replica, rc, err);
 }
 

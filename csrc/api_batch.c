@@ -56,6 +56,16 @@ int csync_batch_get_info(const csync_batch *batch, csync_batch_info *out)
     own.to_version = batch->to_version;
     own.has_more = batch->has_more;
     memcpy(own.hash, batch->hash, sizeof own.hash);
+    own.epoch = batch->epoch;
+    own.from_epoch = batch->from_epoch;
+    own.has_peer = batch->has_peer;
+    own.peer_version = batch->peer_version;
+    own.peer_epoch = batch->peer_epoch;
+    own.floor = batch->floor;
+    own.cursor = batch->cursor;
+    own.from_cursor = batch->from_cursor;
+    own.key = batch->key;
+    own.compare = batch->compare;
     CS_STRUCT_OUT(out, &own);
     return CSYNC_OK;
 }
@@ -67,30 +77,40 @@ static int is_hash(const char *text)
     return len == 0 || (len == CSYNC_HASH_SIZE - 1 && strspn(text, "0123456789abcdefABCDEF") == len);
 }
 
-/* CSYNC_OK, and the copy of the origin in *origin. */
-static int check_info(csync_batch *batch, const csync_batch_info *info, const char **origin,
-                      csync_error *err)
+static int check_info(const csync_batch_info *info, csync_error *err)
 {
     int rc = info->origin ? cs_origin_check(info->origin, err) : CSYNC_OK;
+    int64_t ms;
 
-    *origin = NULL;
     if (rc != CSYNC_OK)
         return rc;
-    if (info->from_version < 0 || info->to_version < info->from_version)
+    /* in the log of a replica that was restored from a backup a position may lie before the one it replaces */
+    if (info->from_version < 0 || (info->to_version < info->from_version && !info->epoch))
         return cs_fail(err, CSYNC_EINVAL, "versions %lld to %lld are no range",
                        (long long)info->from_version, (long long)info->to_version);
-    if (!is_hash(info->hash))
-        return cs_fail(err, CSYNC_EINVAL, "the hash is no SHA-256 in hex");
-    if (!info->origin)
-        return CSYNC_OK;
-    *origin = cs_arena_copy(&batch->arena, info->origin, strlen(info->origin));
-    return *origin ? CSYNC_OK : cs_fail_nomem(err);
+    if (info->to_version < 0 || info->peer_version < 0)
+        return cs_fail(err, CSYNC_EINVAL, "a version of the batch is negative");
+    if (info->floor && cs_time_parse(info->floor, strlen(info->floor), &ms) != 0)
+        return cs_fail(err, CSYNC_EINVAL, "the floor \"%.40s\" is no timestamp", info->floor);
+    return is_hash(info->hash) ? CSYNC_OK
+                               : cs_fail(err, CSYNC_EINVAL, "the hash is no SHA-256 in hex");
+}
+
+/* The texts of `info`, copied into the batch's arena. */
+static int copy_texts(csync_batch *batch, csync_batch_info *info, csync_error *err)
+{
+    const char **const texts[] = {&info->origin, &info->epoch,  &info->from_epoch,  &info->peer_epoch,
+                                  &info->floor,  &info->cursor, &info->from_cursor, &info->key};
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < sizeof texts / sizeof *texts; i++)
+        rc = cs_batch_text(batch, *texts[i], texts[i], err);
+    return rc;
 }
 
 int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync_error *err)
 {
     csync_batch_info own;
-    const char *origin;
     int rc;
 
     cs_error_clear(err);
@@ -98,15 +118,27 @@ int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync
         return misuse(err, "batch or info is NULL");
     rc = CS_OPTIONS_IN(&own, info, err);
     if (rc == CSYNC_OK)
-        rc = check_info(batch, &own, &origin, err);
+        rc = check_info(&own, err);
+    if (rc == CSYNC_OK)
+        rc = copy_texts(batch, &own, err);
     if (rc != CSYNC_OK)
         return rc;
-    batch->origin = origin;
+    batch->origin = own.origin;
     batch->from_version = own.from_version;
     batch->to_version = own.to_version;
     batch->has_more = own.has_more != 0;
     batch->has_info = 1;
     memcpy(batch->hash, own.hash, sizeof batch->hash);
+    batch->epoch = own.epoch;
+    batch->from_epoch = own.from_epoch;
+    batch->has_peer = own.has_peer != 0;
+    batch->peer_version = own.peer_version;
+    batch->peer_epoch = own.peer_epoch;
+    batch->floor = own.floor;
+    batch->cursor = own.cursor;
+    batch->from_cursor = own.from_cursor;
+    batch->key = own.key;
+    batch->compare = own.compare != 0;
     return CSYNC_OK;
 }
 
@@ -189,6 +221,11 @@ int csync_outcome_at(const csync_outcome *outcome, size_t i, csync_outcome_entry
 int64_t csync_outcome_position(const csync_outcome *outcome)
 {
     return outcome ? outcome->position : 0;
+}
+
+const char *csync_outcome_epoch(const csync_outcome *outcome)
+{
+    return outcome ? outcome->epoch : NULL;
 }
 
 int csync_outcome_to_json(const csync_outcome *outcome, char **json, csync_error *err)

@@ -39,7 +39,7 @@ static int enter_session(const csync_session *session, csync **replica, csync_er
 int csync_session_next(csync_session *session, csync_step *step, csync_error *err)
 {
     csync_step out = {.struct_size = sizeof out};
-    csync *replica;
+    csync *replica = NULL;
     int rc = enter_session(session, &replica, err);
 
     if (rc != CSYNC_OK)
@@ -54,7 +54,7 @@ int csync_session_next(csync_session *session, csync_step *step, csync_error *er
 
 int csync_session_page(csync_session *session, const csync_batch *page, csync_error *err)
 {
-    csync *replica;
+    csync *replica = NULL;
     int rc = enter_session(session, &replica, err);
 
     if (rc != CSYNC_OK)
@@ -65,12 +65,27 @@ int csync_session_page(csync_session *session, const csync_batch *page, csync_er
 
 int csync_session_outcome(csync_session *session, const csync_outcome *outcome, csync_error *err)
 {
-    csync *replica;
+    csync *replica = NULL;
     int rc = enter_session(session, &replica, err);
 
     if (rc != CSYNC_OK)
         return rc;
     rc = cs_session_outcome(session, outcome, err);
+    return cs_replica_leave(replica, rc, err);
+}
+
+int csync_session_refused(csync_session *session, const csync_error *why, csync_error *err)
+{
+    csync *replica = NULL;
+    csync_error own = CSYNC_ERROR_INIT;
+    int rc;
+
+    cs_error_copy(&own, why); /* `err` may be the same struct */
+    rc = enter_session(session, &replica, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = own.code < 0 ? cs_session_refused(session, &own, err)
+                      : cs_fail(err, CSYNC_EMISUSE, "why is NULL or no failure");
     return cs_replica_leave(replica, rc, err);
 }
 
@@ -97,7 +112,7 @@ static int remote_code(int rc, const char *function, csync_error *err)
 {
     if (rc == CSYNC_OK)
         return rc;
-    if (rc > 0 || rc < CSYNC_EUNSUPPORTED)
+    if (rc > 0 || rc < CSYNC_ECLOCK)
         return cs_fail(err, CSYNC_ECALLBACK,
                        "the remote's %s function answered %d, which is no code", function, rc);
     if (!cs_error_writable(err) || err->code == rc)
@@ -111,17 +126,19 @@ static int answer(csync_session *session, const csync_step *step, const csync_re
 {
     csync_batch *page = NULL;
     csync_outcome *outcome = NULL;
+    csync_error why = CSYNC_ERROR_INIT;
     int rc;
 
-    if (step->kind == CSYNC_STEP_FETCH) {
-        rc = remote_code(remote->fetch(remote->user_data, &step->fetch, &page, err), "fetch", err);
-        if (rc == CSYNC_OK)
-            rc = csync_session_page(session, page, err);
-    } else {
-        rc = remote_code(remote->send(remote->user_data, step->batch, &outcome, err), "send", err);
-        if (rc == CSYNC_OK)
-            rc = csync_session_outcome(session, outcome, err);
-    }
+    if (step->kind == CSYNC_STEP_SEND)
+        rc = remote_code(remote->send(remote->user_data, step->batch, &outcome, &why), "send", &why);
+    else
+        rc = remote_code(remote->fetch(remote->user_data, &step->fetch, &page, &why), "fetch", &why);
+    if (rc != CSYNC_OK)
+        rc = csync_session_refused(session, &why, err);
+    else if (step->kind == CSYNC_STEP_SEND)
+        rc = csync_session_outcome(session, outcome, err);
+    else
+        rc = csync_session_page(session, page, err);
     csync_batch_free(page);
     csync_outcome_free(outcome);
     return rc;

@@ -227,11 +227,13 @@ typedef struct csync_batch_info {
     char hash[CSYNC_HASH_SIZE]; /* SHA-256 of the changes; "": not given */
     const char *epoch; /* of to_version; NULL: none */
     const char *from_epoch; /* of from_version: the position that this batch continues; NULL: none */
+    int has_peer; /* the next two are known */
     int64_t peer_version; /* how far its maker has the log of whoever it is for */
     const char *peer_epoch; /* of peer_version; NULL: none */
     const char *floor; /* timestamp: its maker may have forgotten deletes up to here; NULL: none */
     const char *cursor; /* a page of a snapshot: where the next one goes on, "": this is the last; NULL: a page
                            of the log */
+    const char *from_cursor; /* the cursor that it answers; NULL: a page of the log */
     const char *key; /* idempotency key of a push: the receiver answers a repetition as it did the first time */
     int compare; /* of a push: refuse a change (CSYNC_CONFLICT) whose base is not the receiver's row */
 } csync_batch_info;
@@ -348,6 +350,9 @@ typedef struct csync_result {
     int64_t batches;
     int64_t bytes; /* of changes, both ways */
     int64_t repaired; /* tables whose triggers or schema had changed and were repaired */
+    int64_t ahead_ms; /* how far the newest pulled change was ahead of this replica's clock, where that is more
+                         than 5 minutes; else 0. One of the clocks is wrong */
+    int64_t resyncs; /* snapshots that had to be merged because the peer's log did not lead on */
 } csync_result;
 
 /* What became of each change of a pushed batch, and how far the receiver now is. */

@@ -51,10 +51,40 @@ typedef struct cs_merge {
 /* How far this replica and a peer are with each other's logs. */
 typedef struct cs_peer {
     int64_t id; /* 0: not stored yet */
-    int64_t pulled; /* this replica has the peer's log up to here */
-    int64_t pushed; /* the peer has this replica's log up to here, as far as this replica knows */
-    int64_t accepted; /* as receiver: this replica took the peer's pushes up to here */
+    cs_position pulled; /* this replica has the peer's log up to here, asked for or pushed by the peer */
+    cs_position pushed; /* the peer has this replica's log up to here, as far as this replica knows */
 } cs_peer;
+
+/* What this replica's log says of a position that somebody has in it. */
+typedef enum cs_verdict {
+    CS_GOOD, /* the log leads on from it */
+    CS_TRIMMED, /* it did, but has been trimmed since */
+    CS_FORKED, /* the log is not the one that was read: this replica was restored from a backup */
+    CS_FALSE /* no log gives out such a position */
+} cs_verdict;
+
+/* How far back this replica remembers. */
+typedef struct cs_floors {
+    int64_t log; /* entries of the log up to this version are gone */
+    int64_t tombstones; /* and deleted rows whose entry was up to this version are forgotten, */
+    int64_t tombstone_ts; /* none of which has a later timestamp; 0: none is forgotten */
+} cs_floors;
+
+/* A snapshot of a peer that is being read. */
+typedef struct cs_snapshot {
+    int64_t number; /* of all snapshots read here; 0: none is being read */
+    cs_position at; /* where the peer's log goes on after it */
+    int64_t floor_ts; /* the peer may have forgotten deletes up to here */
+    cs_buf cursor; /* where it goes on */
+} cs_snapshot;
+
+/* A client: whoever reads this replica's log. */
+typedef struct cs_client {
+    const char *origin;
+    int64_t version;
+    const char *last_sync, *created;
+    int stale;
+} cs_client;
 
 /* An entry of the conflict audit. */
 typedef struct cs_conflict {
@@ -72,6 +102,7 @@ typedef struct cs_parked {
 
 typedef int (*cs_conflict_visit)(void *ctx, const cs_conflict *conflict, csync_error *err);
 typedef int (*cs_parked_visit)(void *ctx, const cs_parked *parked, csync_error *err);
+typedef int (*cs_client_visit)(void *ctx, const cs_client *client, csync_error *err);
 typedef int (*cs_row_visit)(void *ctx, const cs_value *values, size_t count, csync_error *err);
 
 typedef struct cs_page_request {
@@ -79,6 +110,8 @@ typedef struct cs_page_request {
     int limit;
     size_t max_bytes;
     int64_t skip_via; /* leave out what came from this peer; 0: nothing */
+    int bases; /* changes get their base */
+    const char *cursor; /* of a snapshot: after which row, "": from the first */
 } cs_page_request;
 
 typedef struct cs_backend_ops {
@@ -117,6 +150,21 @@ typedef struct cs_backend_ops {
     /* Appends the heads after request->since to the batch and sets its positions. */
     int (*page)(cs_backend *b, const cs_page_request *request, csync_batch *batch, csync_error *err);
 
+    /* Appends the heads after request->cursor in order of table, parents first, and key; `next` gets the cursor
+     * behind the last of them, "" when there are no more. CSYNC_EINVAL: no cursor of this backend's. */
+    int (*snapshot_page)(cs_backend *b, const cs_page_request *request, csync_batch *batch, cs_buf *next,
+                         csync_error *err);
+
+    /* Begins the log's epoch of this handle where it has none yet; in a write transaction. */
+    int (*settle)(cs_backend *b, csync_error *err);
+    int (*settled)(cs_backend *b, int *settled, csync_error *err);
+    /* The end of the log, with its epoch. */
+    int (*position)(cs_backend *b, cs_position *out, csync_error *err);
+    int (*judge)(cs_backend *b, const cs_position *position, cs_verdict *out, csync_error *err);
+    int (*floors)(cs_backend *b, cs_floors *out, csync_error *err);
+    /* Drops the log up to `version` and the deleted rows in it. */
+    int (*purge)(cs_backend *b, int64_t version, csync_purged *out, csync_error *err);
+
     int (*heads_get)(cs_backend *b, cs_item *items, size_t count, csync_error *err);
     /* The row's winning change (also of a parked row), appended to the batch. */
     int (*head_change)(cs_backend *b, const cs_item *item, csync_batch *batch, csync_error *err);
@@ -132,10 +180,36 @@ typedef struct cs_backend_ops {
     int (*raise_clock)(cs_backend *b, int64_t ts, csync_error *err);
     /* A timestamp for a change made now: above every stamp seen. */
     int (*stamp_now)(cs_backend *b, int64_t *ts, csync_error *err);
+    int (*wall_clock)(cs_backend *b, int64_t *ts, csync_error *err);
+    /* Local changes that no peer has and whose timestamp is above `ts` are stamped again, just above their base,
+     * and the clock goes back as far as it may. Suppressed and folded. */
+    int (*stamp_again)(cs_backend *b, int64_t ts, int64_t *count, csync_error *err);
 
     int (*peer_get)(cs_backend *b, const char *peer, cs_peer *out, csync_error *err);
     int (*peer_put)(cs_backend *b, const char *peer, cs_peer *value, csync_error *err);
     int (*other_peers)(cs_backend *b, const char *peer, int *found, csync_error *err);
+    /* What was answered to the last push of a peer; *found 0: its key was another. */
+    int (*reply_get)(cs_backend *b, int64_t peer, const char *key, cs_buf *reply, int *found,
+                     csync_error *err);
+    int (*reply_put)(cs_backend *b, int64_t peer, const char *key, const char *reply, csync_error *err);
+
+    /* The snapshot that is being read from a peer; out->cursor is appended to. */
+    int (*snapshot_get)(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
+    /* number 0: it is over; -1: begins one and gives it its number. */
+    int (*snapshot_put)(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
+    /* The head of the item's row is in the snapshot. */
+    int (*snapshot_seen)(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
+    /* Appends to the batch, as deletes, at most `limit` live heads that are not in the snapshot, that a peer once
+     * had, and that are not newer than floor_ts: the peer has deleted them and forgotten it. */
+    int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
+                           csync_error *err);
+
+    int (*client_put)(cs_backend *b, const char *origin, int64_t version, csync_error *err);
+    /* Milliseconds since the client was heard of; INT64_MAX: never. */
+    int (*client_silence)(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
+    int (*client_forget)(cs_backend *b, const char *origin, csync_error *err); /* CSYNC_ENOTFOUND */
+    int (*clients)(cs_backend *b, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);
+    int (*safe_version)(cs_backend *b, int stale_days, int64_t *version, csync_error *err);
     int (*state)(cs_backend *b, csync_state *out, csync_error *err);
 
     int (*conflict_add)(cs_backend *b, const cs_conflict *conflict, csync_error *err);

@@ -42,6 +42,8 @@ static int check_object(const char *field, const char *json, size_t min_members,
 int cs_batch_add(csync_batch *batch, const csync_change *change, csync_error *err)
 {
     csync_change copy = *change;
+    char text[CS_STAMP_SIZE];
+    cs_stamp base;
     int64_t ms;
     int rc = check_presence(change, err);
 
@@ -51,6 +53,8 @@ int cs_batch_add(csync_batch *batch, const csync_change *change, csync_error *er
         return cs_fail(err, CSYNC_EINVAL, "version and seq of a change must not be negative");
     if (!cs_utf8_valid(change->table, strlen(change->table)))
         return cs_fail(err, CSYNC_EINVAL, "the table name of the change is not UTF-8");
+    if (change->base && cs_stamp_parse(change->base, &base, text) != 0)
+        return cs_fail(err, CSYNC_EINVAL, "base \"%.60s\" of the change is no stamp", change->base);
     if (change->operation == CSYNC_DELETE)
         copy.payload = NULL;
     rc = cs_origin_check(change->origin, err);

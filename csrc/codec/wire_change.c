@@ -5,14 +5,15 @@
 #include "codec/wire_object.h"
 #include "codec/wire_reader.h"
 
-enum { VERSION, TABLE, PK, OPERATION, PAYLOAD, ORIGIN, TIMESTAMP, SEQ, FIELDS };
+enum { VERSION, TABLE, PK, OPERATION, PAYLOAD, ORIGIN, TIMESTAMP, SEQ, BASE, FIELDS };
 
 static const cs_field fields[FIELDS] = {
     {"\"version\":", 10}, {"\"tableName\":", 12}, {"\"pkValue\":", 10},   {"\"operation\":", 12},
     {"\"payload\":", 10}, {"\"origin\":", 9},     {"\"timestamp\":", 12}, {"\"seq\":", 6},
+    {"\"base\":", 7},
 };
 static const char *const field_names[FIELDS] = {
-    "version", "tableName", "pkValue", "operation", "payload", "origin", "timestamp", "seq",
+    "version", "tableName", "pkValue", "operation", "payload", "origin", "timestamp", "seq", "base",
 };
 
 /* The string at p is the text of the change before: skips it. */
@@ -203,6 +204,22 @@ static inline int quick_payload(cs_reader *r, cs_change *c)
     return read_object(r, &c->pub.payload, &c->payload_len, &r->payload, 0) == CSYNC_OK;
 }
 
+static int read_base(cs_reader *r, cs_change *c)
+{
+    const char *from = r->s.p;
+    char text[CS_STAMP_SIZE];
+    cs_stamp base;
+    size_t len;
+
+    c->pub.base = cs_reader_text(r, &len);
+    if (!c->pub.base)
+        return CSYNC_EINVAL;
+    if (cs_stamp_parse(c->pub.base, &base, text) == 0)
+        return CSYNC_OK;
+    r->s.p = from;
+    return cs_scan_fault(&r->s, "this is no stamp");
+}
+
 /* A change as cs_change_write has it, white space and all. 0: it is another, or has a fault, and must be read
  * from its start. */
 static int quick_change(cs_reader *r, cs_change *c)
@@ -213,7 +230,9 @@ static int quick_change(cs_reader *r, cs_change *c)
            SKIP(r, ",\"operation\":\"") && quick_operation(r, c) && SKIP(r, "\"payload\":") &&
            quick_payload(r, c) && SKIP(r, ",\"origin\":") && read_origin(r, c) == CSYNC_OK &&
            SKIP(r, ",\"timestamp\":") && read_timestamp(r, c) == CSYNC_OK && SKIP(r, ",\"seq\":") &&
-           quick_count(r, &c->pub.seq) && *r->s.p++ == '}';
+           quick_count(r, &c->pub.seq) &&
+           (*r->s.p == '}' || (SKIP(r, ",\"base\":") && read_base(r, c) == CSYNC_OK)) &&
+           *r->s.p++ == '}';
 }
 
 /* ---- Any form -------------------------------------------------------------------------------------- */
@@ -235,6 +254,8 @@ static int read_field(cs_reader *r, cs_change *c, int field)
         return read_origin(r, c);
     case TIMESTAMP:
         return read_timestamp(r, c);
+    case BASE:
+        return read_base(r, c);
     default:
         return cs_reader_count(r, &c->pub.seq);
     }

@@ -25,6 +25,10 @@ void cs_outcome_write(cs_buf *out, const csync_outcome *outcome)
 {
     cs_buf_puts(out, "{\"position\":");
     cs_buf_put_int(out, outcome->position);
+    if (outcome->epoch) {
+        cs_buf_puts(out, ",\"epoch\":");
+        cs_put_string(out, outcome->epoch, strlen(outcome->epoch));
+    }
     cs_buf_puts(out, ",\"outcomes\":[");
     for (size_t i = 0; i < outcome->count; i++) {
         if (i)
@@ -40,8 +44,9 @@ enum { STATUS, REASON, WINNER, ITEM_FIELDS };
 static const cs_field item_fields[ITEM_FIELDS] = {
     {"\"status\":", 9}, {"\"reason\":", 9}, {"\"winner\":", 9}};
 
-enum { POSITION, OUTCOMES, FIELDS };
-static const cs_field fields[FIELDS] = {{"\"position\":", 11}, {"\"outcomes\":", 11}};
+enum { POSITION, OUTCOMES, EPOCH, FIELDS };
+static const cs_field fields[FIELDS] = {
+    {"\"position\":", 11}, {"\"outcomes\":", 11}, {"\"epoch\":", 8}};
 
 /* What is read of an entry before it is added. */
 typedef struct entry {
@@ -132,6 +137,18 @@ static int read_items(cs_reader *r, csync_outcome *outcome)
     return more;
 }
 
+static int read_epoch(cs_reader *r, csync_outcome *outcome)
+{
+    cs_position position;
+    size_t len;
+    const char *text = cs_reader_text(r, &len);
+
+    if (!text)
+        return CSYNC_EINVAL;
+    position = cs_position_make(outcome->position, text);
+    return cs_outcome_stand(outcome, &position, NULL) == CSYNC_OK ? CSYNC_OK : cs_reader_nomem(r);
+}
+
 static int read_outcome(cs_reader *r, csync_outcome *outcome)
 {
     int more = cs_reader_enter(r, '{'), expected = 0, field, rc = CSYNC_OK;
@@ -145,13 +162,15 @@ static int read_outcome(cs_reader *r, csync_outcome *outcome)
             rc = cs_reader_count(r, &outcome->position);
         if (field == OUTCOMES)
             rc = read_items(r, outcome);
+        if (field == EPOCH && !cs_reader_null(r))
+            rc = read_epoch(r, outcome);
         if (rc != CSYNC_OK)
             return rc;
         more = cs_reader_next(r, '}');
     }
     if (more < 0)
         return more;
-    if (seen != (1u << FIELDS) - 1)
+    if (!(seen & 1u << POSITION) || !(seen & 1u << OUTCOMES))
         return cs_scan_fault(&r->s, "\"position\" or \"outcomes\" is missing");
     return cs_scan_finish(&r->s);
 }

@@ -5,14 +5,37 @@
 #include "codec/wire.h"
 #include "codec/wire_reader.h"
 
-enum { CHANGES, FROM, TO, HAS_MORE, HASH, ORIGIN, ORIGIN_ID, FIELDS };
+enum {
+    CHANGES,
+    FROM,
+    TO,
+    HAS_MORE,
+    HASH,
+    ORIGIN,
+    EPOCH,
+    FROM_EPOCH,
+    PEER_VERSION,
+    PEER_EPOCH,
+    FLOOR,
+    CURSOR,
+    FROM_CURSOR,
+    KEY,
+    COMPARE,
+    ORIGIN_ID,
+    FIELDS
+};
+
+#define KEY_MAX 129 /* of an idempotency key, with its NUL */
 
 static const cs_field fields[FIELDS] = {
     {"\"changes\":", 10}, {"\"fromVersion\":", 14}, {"\"toVersion\":", 12}, {"\"hasMore\":", 10},
-    {"\"hash\":", 7},     {"\"origin\":", 9},       {"\"originId\":", 11},
+    {"\"hash\":", 7}, {"\"origin\":", 9}, {"\"epoch\":", 8}, {"\"fromEpoch\":", 12},
+    {"\"peerVersion\":", 14}, {"\"peerEpoch\":", 12}, {"\"floor\":", 8}, {"\"cursor\":", 9},
+    {"\"fromCursor\":", 13}, {"\"idempotencyKey\":", 17}, {"\"compare\":", 10}, {"\"originId\":", 11},
 };
 static const char *const field_names[FIELDS] = {
-    "changes", "fromVersion", "toVersion", "hasMore", "hash", "origin", "originId",
+    "changes", "fromVersion", "toVersion", "hasMore", "hash", "origin", "epoch", "fromEpoch",
+    "peerVersion", "peerEpoch", "floor", "cursor", "fromCursor", "idempotencyKey", "compare", "originId",
 };
 
 static int read_changes(cs_reader *r)
@@ -77,6 +100,34 @@ static int read_origin(cs_reader *r, const char **out)
     return cs_scan_fault(&r->s, "not 1 to 64 characters of A-Z a-z 0-9 _ . -");
 }
 
+/* A text shorter than `size` bytes. */
+static int read_text(cs_reader *r, size_t size, const char **out)
+{
+    const char *from = r->s.p;
+    size_t len;
+
+    *out = cs_reader_text(r, &len);
+    if (*out && len < size)
+        return CSYNC_OK;
+    if (*out) {
+        r->s.p = from;
+        cs_scan_fault(&r->s, "the text is too long");
+    }
+    return CSYNC_EINVAL;
+}
+
+static int read_time(cs_reader *r, const char **out)
+{
+    const char *from = r->s.p;
+    int64_t ms;
+    int rc = read_text(r, KEY_MAX, out);
+
+    if (rc != CSYNC_OK || cs_time_parse(*out, strlen(*out), &ms) == 0)
+        return rc;
+    r->s.p = from;
+    return cs_scan_fault(&r->s, "this is no timestamp");
+}
+
 static int read_field(cs_reader *r, int field)
 {
     csync_batch *b = r->batch;
@@ -92,6 +143,25 @@ static int read_field(cs_reader *r, int field)
         return read_bool(r, &b->has_more);
     case HASH:
         return read_hash(r, b->hash);
+    case PEER_VERSION:
+        b->has_peer = 1;
+        return cs_reader_count(r, &b->peer_version);
+    case COMPARE:
+        return read_bool(r, &b->compare);
+    case EPOCH:
+        return read_text(r, CS_EPOCH_SIZE, &b->epoch);
+    case FROM_EPOCH:
+        return read_text(r, CS_EPOCH_SIZE, &b->from_epoch);
+    case PEER_EPOCH:
+        return read_text(r, CS_EPOCH_SIZE, &b->peer_epoch);
+    case FLOOR:
+        return read_time(r, &b->floor);
+    case CURSOR:
+        return read_text(r, SIZE_MAX, &b->cursor);
+    case FROM_CURSOR:
+        return read_text(r, SIZE_MAX, &b->from_cursor);
+    case KEY:
+        return read_text(r, KEY_MAX, &b->key);
     default:
         return read_origin(r, &b->origin);
     }
@@ -104,7 +174,7 @@ static int finish_batch(cs_reader *r, unsigned seen)
     if (!(seen & 1u << CHANGES))
         return cs_scan_fault(&r->s, "\"changes\" is missing");
     b->has_info = (seen & 1u << FROM) && (seen & 1u << TO);
-    if (b->has_info && b->to_version < b->from_version)
+    if (b->has_info && b->to_version < b->from_version && !b->epoch)
         return cs_scan_fault(&r->s, "toVersion is below fromVersion");
     return cs_scan_finish(&r->s);
 }

@@ -76,7 +76,7 @@ int cs_reader_field(cs_reader *r, const cs_field *fields, int count, int *expect
     cs_token name;
     int found;
 
-    if (*expected < count && r->s.end - r->s.p > CS_CHUNK &&
+    if (*expected < count && guess->len <= CS_CHUNK && r->s.end - r->s.p > CS_CHUNK &&
         cs_chunk_begins(r->s.p, guess->quoted, guess->len)) {
         r->s.p += guess->len;
         if ((unsigned char)*r->s.p <= ' ')

@@ -33,7 +33,7 @@ int cs_reader_nomem(cs_reader *r); /* returns CSYNC_ENOMEM */
 
 /* A field of an object: its name in camelCase; the first letter may be a capital. */
 typedef struct cs_field {
-    char quoted[16]; /* the name in quotes, and the colon: at most 16 bytes */
+    char quoted[24]; /* the name in quotes, and the colon; longer than 16 bytes: never expected, only found */
     unsigned len;
 } cs_field;
 /* Reads the name of the member at p and finds it among `count` fields; `*expected` is tried first and then

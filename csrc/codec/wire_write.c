@@ -52,8 +52,12 @@ static void write_tail(cs_buf *out, const csync_change *c)
     w = cs_escape(PUT(w, ",\"origin\":\""), c->origin, origin_len);
     w = cs_escape(PUT(w, "\",\"timestamp\":\""), c->timestamp, time_len);
     w = put_int(PUT(w, "\",\"seq\":"), c->seq);
-    *w++ = '}';
     out->len = (size_t)(w - out->data);
+    if (c->base) {
+        cs_buf_put(out, ",\"base\":", 8);
+        cs_put_string(out, c->base, strlen(c->base));
+    }
+    cs_buf_putc(out, '}');
 }
 
 static void write_change(cs_buf *out, const csync_change *c, size_t table_len, size_t pk_len,
@@ -73,6 +77,15 @@ void cs_change_write(cs_buf *out, const csync_change *change)
                  change->payload ? strlen(change->payload) : 0);
 }
 
+/* A member, where there is a text. */
+static void put_text(cs_buf *out, const char *name, const char *text)
+{
+    if (!text)
+        return;
+    cs_buf_puts(out, name);
+    cs_put_string(out, text, strlen(text));
+}
+
 static void write_info(cs_buf *out, const csync_batch *batch)
 {
     if (batch->has_info) {
@@ -86,10 +99,20 @@ static void write_info(cs_buf *out, const csync_batch *batch)
         cs_buf_puts(out, ",\"hash\":");
         cs_put_string(out, batch->hash, strlen(batch->hash));
     }
-    if (batch->origin) {
-        cs_buf_puts(out, ",\"origin\":");
-        cs_put_string(out, batch->origin, strlen(batch->origin));
+    put_text(out, ",\"origin\":", batch->origin);
+    put_text(out, ",\"epoch\":", batch->epoch);
+    put_text(out, ",\"fromEpoch\":", batch->from_epoch);
+    if (batch->has_peer) {
+        cs_buf_puts(out, ",\"peerVersion\":");
+        cs_buf_put_int(out, batch->peer_version);
+        put_text(out, ",\"peerEpoch\":", batch->peer_epoch);
     }
+    put_text(out, ",\"floor\":", batch->floor);
+    put_text(out, ",\"cursor\":", batch->cursor);
+    put_text(out, ",\"fromCursor\":", batch->from_cursor);
+    put_text(out, ",\"idempotencyKey\":", batch->key);
+    if (batch->compare)
+        cs_buf_puts(out, ",\"compare\":true");
 }
 
 void cs_batch_write(cs_buf *out, const csync_batch *batch)

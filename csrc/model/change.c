@@ -11,6 +11,27 @@ cs_stamp cs_change_stamp(const cs_change *change)
     return stamp;
 }
 
+cs_position cs_batch_from(const csync_batch *batch)
+{
+    return cs_position_make(batch->from_version, batch->from_epoch);
+}
+
+cs_position cs_batch_to(const csync_batch *batch)
+{
+    return cs_position_make(batch->to_version, batch->epoch);
+}
+
+cs_position cs_batch_peer(const csync_batch *batch)
+{
+    return cs_position_make(batch->peer_version, batch->peer_epoch);
+}
+
+int cs_batch_text(csync_batch *batch, const char *text, const char **out, csync_error *err)
+{
+    *out = text ? cs_arena_copy(&batch->arena, text, strlen(text)) : NULL;
+    return *out || !text ? CSYNC_OK : cs_fail_nomem(err);
+}
+
 static const char *const operation_names[] = {NULL, "insert", "update", "delete"};
 
 const char *cs_operation_name(int operation)
@@ -121,8 +142,10 @@ int cs_batch_append(csync_batch *batch, const csync_change *from, int64_t ms, cs
     c->pub.pk = cs_arena_copy(&batch->arena, from->pk, c->pk_len);
     if (from->payload)
         c->pub.payload = cs_arena_copy(&batch->arena, from->payload, c->payload_len);
+    if (from->base)
+        c->pub.base = cs_arena_copy(&batch->arena, from->base, strlen(from->base));
     if (!c->pub.table || !c->pub.origin || !c->pub.pk || (from->payload && !c->pub.payload) ||
-        cs_batch_set_time(batch, c, ms) != CSYNC_OK) {
+        (from->base && !c->pub.base) || cs_batch_set_time(batch, c, ms) != CSYNC_OK) {
         batch->count--;
         return cs_fail_nomem(err);
     }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "csync.h"
+#include "model/position.h"
 #include "model/stamp.h"
 
 #define CS_ORIGIN_MAX 64 /* bytes; characters A-Z a-z 0-9 _ . - */
@@ -27,9 +28,19 @@ struct csync_batch {
     int has_more;
     int has_info; /* from_version, to_version and has_more were given */
     char hash[CSYNC_HASH_SIZE];
+    /* the rest as csync_batch_info has it */
+    const char *epoch, *from_epoch, *peer_epoch, *floor, *cursor, *from_cursor, *key;
+    int64_t peer_version;
+    int has_peer, compare;
 };
 
 cs_stamp cs_change_stamp(const cs_change *change);
+/* The positions that a batch continues, leads to, and that its maker has in the reader's log. */
+cs_position cs_batch_from(const csync_batch *batch);
+cs_position cs_batch_to(const csync_batch *batch);
+cs_position cs_batch_peer(const csync_batch *batch);
+/* Copies a text into the batch's arena; NULL stays NULL. CSYNC_ENOMEM. */
+int cs_batch_text(csync_batch *batch, const char *text, const char **out, csync_error *err);
 /* "insert", "update", "delete"; NULL for anything else. */
 const char *cs_operation_name(int operation);
 /* Reads the name in any case, or "0", "1", "2"; 0: none of them. */

@@ -5,16 +5,16 @@
 #include "model/outcome.h"
 
 static const char *const status_names[] = {NULL,   "applied", "duplicate",
-                                           "lost", "parked",  "rejected"};
+                                           "lost", "parked",  "rejected", "conflict"};
 
 const char *cs_outcome_name(int status)
 {
-    return status >= CSYNC_APPLIED && status <= CSYNC_REJECTED ? status_names[status] : NULL;
+    return status >= CSYNC_APPLIED && status <= CSYNC_CONFLICT ? status_names[status] : NULL;
 }
 
 int cs_outcome_parse(const char *text, size_t len)
 {
-    for (int i = CSYNC_APPLIED; i <= CSYNC_REJECTED; i++)
+    for (int i = CSYNC_APPLIED; i <= CSYNC_CONFLICT; i++)
         if (strlen(status_names[i]) == len && memcmp(status_names[i], text, len) == 0)
             return i;
     return 0;
@@ -33,6 +33,15 @@ void cs_outcome_destroy(csync_outcome *outcome)
     cs_batch_destroy(outcome->winners);
     cs_arena_free(&outcome->arena);
     cs_free(outcome);
+}
+
+int cs_outcome_stand(csync_outcome *outcome, const cs_position *position, csync_error *err)
+{
+    outcome->position = position->version;
+    outcome->epoch = NULL;
+    if (position->epoch[0])
+        outcome->epoch = cs_arena_copy(&outcome->arena, position->epoch, strlen(position->epoch));
+    return outcome->epoch || !position->epoch[0] ? CSYNC_OK : cs_fail_nomem(err);
 }
 
 static int add_winner(csync_outcome *outcome, const csync_change *winner, csync_error *err)

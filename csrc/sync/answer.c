@@ -5,12 +5,13 @@
 #include "base/mem.h"
 #include "model/outcome.h"
 #include "sync/apply.h"
-#include "sync/conflict.h"
+#include "sync/changes.h"
 
 typedef struct answering {
     cs_answer *a;
     cs_peer peer;
     csync_result result;
+    csync_batch *rows; /* the peer's rows that this replica has to decide on */
 } answering;
 
 /* The peer's row beat ours: it is taken at once, and who lost is kept. */
@@ -43,6 +44,10 @@ static int take_entry(csync *c, answering *w, size_t i, csync_error *err)
     cs_table *t = cs_backend_table(c->backend, change->table, strlen(change->table));
 
     switch (entry ? entry->status : CSYNC_APPLIED) {
+    case CSYNC_CONFLICT:
+        return entry->winner >= 0 ? cs_batch_append(w->rows, &o->winners->items[entry->winner].pub,
+                                                    o->winners->items[entry->winner].ts, err)
+                                  : CSYNC_OK;
     case CSYNC_LOST:
         w->result.lost++;
         return t && entry->winner >= 0
@@ -89,64 +94,107 @@ static int check_answer(const cs_answer *a, csync_error *err)
     return CSYNC_OK;
 }
 
-/* The peer can stand no further than this replica's log goes; and what it took moves it on. */
-static int check_claim(csync *c, const answering *w, int taken, csync_error *err)
+static int has_conflict(const csync_outcome *o)
+{
+    for (size_t i = 0; o && i < o->count; i++)
+        if (o->items[i].status == CSYNC_CONFLICT)
+            return 1;
+    return 0;
+}
+
+/* Of a log that it does not say which it was the peer can have no more than there is; and what it took moves
+ * it on. (Of another log's, before this replica or the peer was restored, it may say anything.) */
+static int check_claim(csync *c, const answering *w, csync_error *err)
 {
     const csync_batch *batch = w->a->batch;
-    int64_t top = 0, claim;
+    cs_verdict verdict = CS_GOOD;
+    int64_t top = 0, claim = w->a->position.version;
     int rc = c->backend->ops->log_top(c->backend, &top, err);
 
+    if (rc == CSYNC_OK)
+        rc = c->backend->ops->judge(c->backend, &w->a->position, &verdict, err);
     if (rc != CSYNC_OK || !w->a->outcome)
         return rc;
-    claim = w->a->outcome->position;
     if (top < batch->to_version)
         top = batch->to_version;
-    if (claim <= top && !(taken && batch->count && claim <= batch->from_version))
+    if (w->a->position.epoch[0] ? verdict != CS_FALSE
+                                : claim <= top && !(w->a->taken && batch->count && !batch->cursor &&
+                                                    claim <= batch->from_version &&
+                                                    !has_conflict(w->a->outcome)))
         return CSYNC_OK;
     return cs_fail(err, CSYNC_EPROTO,
                    "the peer answered position %lld to a push of versions %lld to %lld",
                    (long long)claim, (long long)batch->from_version, (long long)batch->to_version);
 }
 
-static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
+/* Where the peer's row was another than the change's base, this replica decides as if it had pulled it. */
+static int decide(csync *c, answering *w, csync_error *err)
 {
-    answering *w = ctx;
-    cs_backend *b = c->backend;
-    const csync_batch *batch = w->a->batch;
-    int taken = !w->a->outcome || w->a->outcome->count == batch->count;
-    int rc = b->ops->peer_get(b, w->a->peer, &w->peer, err);
+    cs_changes changes = {.replica = c,
+                          .batch = w->rows,
+                          .options = w->a->options,
+                          .peer = &w->peer,
+                          .pulling = 1,
+                          .fresh = 1};
+    int rc = w->rows->count ? cs_changes_enter(&changes, err) : CSYNC_OK;
 
-    if (rc == CSYNC_OK)
-        rc = b->ops->suppress(b, 1, err);
+    if (rc == CSYNC_OK && w->rows->count) {
+        cs_result_add(&w->result, &changes.result);
+        w->result.batches--; /* they came with the answer */
+    }
+    cs_changes_free(&changes);
+    return rc;
+}
+
+static int take_answer(csync *c, answering *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = b->ops->suppress(b, 1, err);
+
     if (rc == CSYNC_OK)
         rc = b->ops->fold(b, err);
     if (rc == CSYNC_OK && !w->peer.id)
         rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
-    if (rc == CSYNC_OK)
-        rc = check_claim(c, w, taken, err);
-    for (size_t i = 0; taken && rc == CSYNC_OK && i < batch->count; i++)
+    for (size_t i = 0; w->a->taken && rc == CSYNC_OK && i < w->a->batch->count; i++)
         rc = take_entry(c, w, i, err);
-    w->peer.pushed = w->a->outcome ? w->a->outcome->position : batch->to_version;
+    if (rc == CSYNC_OK)
+        rc = decide(c, w, err);
+    w->peer.pushed = w->a->position;
     if (rc == CSYNC_OK)
         rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
+    if (rc == CSYNC_OK && w->peer.pushed.version)
+        rc = b->ops->client_put(b, w->a->peer, w->peer.pushed.version, err);
     if (rc == CSYNC_OK)
         rc = b->ops->parked_count(b, &w->result.parked, err);
+    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
+}
+
+static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
+{
+    answering *w = ctx;
+    const csync_outcome *o = w->a->outcome;
+    int rc = c->backend->ops->peer_get(c->backend, w->a->peer, &w->peer, err);
+
+    w->a->taken = !o || o->count == w->a->batch->count;
+    w->a->position = o ? cs_position_make(o->position, o->epoch) : cs_batch_to(w->a->batch);
     if (rc == CSYNC_OK)
-        rc = b->ops->suppress(b, 0, err);
-    w->a->position = w->peer.pushed;
-    w->result.batches += taken;
-    w->result.bytes += taken ? (int64_t)batch->bytes : 0;
+        rc = check_claim(c, w, err);
+    if (rc == CSYNC_OK)
+        rc = take_answer(c, w, err);
+    w->result.batches += w->a->taken;
+    w->result.bytes += w->a->taken ? (int64_t)w->a->batch->bytes : 0;
     return rc;
 }
 
 int cs_apply_answer(csync *c, cs_answer *a, csync_error *err)
 {
-    answering w = {.a = a};
-    int rc = check_answer(a, err);
+    answering w = {.a = a, .rows = cs_batch_create()};
+    int rc = w.rows ? check_answer(a, err) : cs_fail_nomem(err);
 
     if (rc == CSYNC_OK)
         rc = cs_replica_write(c, answer_in_transaction, &w, err);
     if (rc == CSYNC_OK)
         cs_result_add(a->result, &w.result);
+    cs_batch_destroy(w.rows);
     return rc;
 }

@@ -4,20 +4,23 @@
 
 #include <string.h>
 
-#include "base/log.h"
 #include "base/mem.h"
+#include "base/rules.h"
 #include "codec/wire.h"
 #include "model/outcome.h"
-#include "sync/conflict.h"
+#include "sync/changes.h"
+
+#define UNSEEN_AT_ONCE 1000
 
 typedef struct work {
     cs_apply *a;
-    cs_item *items;
-    size_t count;
     cs_peer peer;
-    cs_meeting meeting;
-    int64_t parked_before, parked_after;
-    csync_result result;
+    cs_position next; /* where the batch leads to */
+    int stale; /* it was dropped because its maker has heard of more deletes since it was made */
+    cs_snapshot snapshot; /* the batch is a page of it */
+    cs_changes changes;
+    csync_outcome *outcome;
+    int repeated; /* the answer is the one of the first time */
 } work;
 
 int cs_sync_options_check(const csync_sync_options *o, csync_error *err)
@@ -36,6 +39,8 @@ int cs_sync_options_check(const csync_sync_options *o, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "%d is no strategy", o->strategy);
     if (o->strategy == CSYNC_CUSTOM && !o->on_conflict)
         return cs_fail(err, CSYNC_EINVAL, "the custom strategy needs on_conflict");
+    if (o->full_resync < -1 || o->full_resync > 0)
+        return cs_fail(err, CSYNC_EINVAL, "full_resync is %d; it must be 0 or -1", o->full_resync);
     return CSYNC_OK;
 }
 
@@ -47,13 +52,6 @@ int cs_batch_size(const csync_sync_options *options)
 int64_t cs_batch_bytes(const csync_sync_options *options)
 {
     return options->batch_bytes > 0 ? options->batch_bytes : INT64_C(4) << 20;
-}
-
-static int retry_passes(const csync_sync_options *options)
-{
-    if (options->max_retry_passes == 0)
-        return 3;
-    return options->max_retry_passes < 0 ? 0 : options->max_retry_passes;
 }
 
 static int check_hash(const csync_batch *batch, csync_error *err)
@@ -80,25 +78,102 @@ static int64_t last_version(const csync_batch *batch, int64_t from)
 }
 
 /* A batch that does not continue exactly where this replica stands is dropped whole and asked for again:
- * changes between would be passed over for ever. */
-static int check_position(csync *c, work *w, csync_error *err)
+ * changes between would be passed over for ever. A peer that knows no epochs is known by its version alone. */
+static int continues(const csync_batch *batch, const cs_position *mine)
 {
-    cs_apply *a = w->a;
-    int64_t *mine = a->pulling ? &w->peer.pulled : &w->peer.accepted;
-    int rc = c->backend->ops->peer_get(c->backend, a->peer, &w->peer, err);
+    cs_position from = cs_batch_from(batch);
+
+    if (!batch->has_info || !CS_RULE(CONTINUE))
+        return 1;
+    return batch->epoch ? cs_position_same(&from, mine) : from.version == mine->version;
+}
+
+static int is_snapshot(const work *w)
+{
+    return w->a->pulling && w->a->batch->from_cursor != NULL;
+}
+
+/* A page of a snapshot continues the one before, or begins it. */
+static int check_snapshot(csync *c, work *w, csync_error *err)
+{
+    const csync_batch *batch = w->a->batch;
+    cs_snapshot *s = &w->snapshot;
+    int rc = w->peer.id ? c->backend->ops->snapshot_get(c->backend, w->peer.id, s, err) : CSYNC_OK;
 
     if (rc != CSYNC_OK)
         return rc;
-    a->dropped = a->batch->has_info && a->batch->from_version != *mine;
-    if (!a->dropped)
-        *mine = a->batch->has_info ? a->batch->to_version : last_version(a->batch, *mine);
-    a->position = *mine;
+    w->a->dropped = strcmp(batch->from_cursor, s->number ? s->cursor.data : "") != 0;
+    if (w->a->dropped || s->number)
+        return CSYNC_OK;
+    s->number = -1;
+    s->at = cs_batch_to(batch);
+    if (batch->floor)
+        (void)cs_time_parse(batch->floor, strlen(batch->floor), &s->floor_ts);
     return CSYNC_OK;
 }
 
-static int store_position(csync *c, work *w, csync_error *err)
+static int check_position(csync *c, work *w, csync_error *err)
 {
-    return w->a->peer ? c->backend->ops->peer_put(c->backend, w->a->peer, &w->peer, err) : CSYNC_OK;
+    const csync_batch *batch = w->a->batch;
+
+    w->next = w->peer.pulled;
+    if (is_snapshot(w))
+        return check_snapshot(c, w, err);
+    w->a->dropped = !continues(batch, &w->peer.pulled);
+    if (batch->has_info)
+        w->next = cs_batch_to(batch);
+    else
+        w->next.version = last_version(batch, w->peer.pulled.version);
+    return CSYNC_OK;
+}
+
+/* How much of this replica's log the batch's maker had; what it says counts only if this log gave it out. */
+static int known_version(csync *c, const cs_position *position, int64_t *version, csync_error *err)
+{
+    cs_verdict verdict = CS_FALSE;
+    int rc = c->backend->ops->judge(c->backend, position, &verdict, err);
+
+    *version = verdict == CS_GOOD || verdict == CS_TRIMMED ? position->version : 0;
+    return rc;
+}
+
+/* Deletes that are forgotten here must not be undone by somebody who never heard of them. A batch that was made
+ * before its maker heard of them, which it has since, is dropped and made again. */
+static int check_fresh(csync *c, work *w, csync_error *err)
+{
+    const csync_batch *batch = w->a->batch;
+    cs_position said = batch->has_peer ? cs_batch_peer(batch) : w->peer.pushed;
+    int64_t knew = 0, knows = 0;
+    cs_floors floors;
+    int rc = c->backend->ops->floors(c->backend, &floors, err);
+
+    w->changes.fresh = 1;
+    if (rc != CSYNC_OK || !floors.tombstones)
+        return rc;
+    rc = known_version(c, &said, &knew, err);
+    if (rc == CSYNC_OK)
+        rc = known_version(c, &w->peer.pushed, &knows, err);
+    w->changes.fresh = knew >= floors.tombstones;
+    w->stale = !w->changes.fresh && knows >= floors.tombstones;
+    w->a->dropped |= w->stale;
+    return rc;
+}
+
+static int store_peer(csync *c, work *w, csync_error *err)
+{
+    return c->backend->ops->peer_put(c->backend, w->a->peer, &w->peer, err);
+}
+
+/* What the maker says of how far it has our log is the newest word on it. */
+static int take_word(csync *c, work *w, csync_error *err)
+{
+    cs_position said = cs_batch_peer(w->a->batch);
+
+    if (!w->a->batch->has_peer || cs_position_same(&said, &w->peer.pushed))
+        return CSYNC_OK;
+    w->peer.pushed = said;
+    return said.version ? c->backend->ops->client_put(c->backend, w->a->peer, said.version, err)
+                        : CSYNC_OK;
 }
 
 /* What is applied has to be in the log as soon as more than the one peer that it came from may ask. */
@@ -118,176 +193,100 @@ static int settle_relay(csync *c, work *w, csync_error *err)
 /* A peer that is new gets its number now: heads remember where they came from. */
 static int settle_peer(csync *c, work *w, csync_error *err)
 {
-    return w->a->peer && !w->peer.id ? store_position(c, w, err) : CSYNC_OK;
+    return w->a->peer && !w->peer.id ? store_peer(c, w, err) : CSYNC_OK;
 }
 
-/* ---- changes ---- */
-
-static int make_items(csync *c, work *w, csync_error *err)
+/* The position moves with the last page of a snapshot, and stops before the first conflict of a push. */
+static void move_position(work *w)
 {
-    const csync_batch *batch = w->a->batch;
-    cs_table *last = NULL;
+    int64_t first = INT64_MAX;
 
-    w->count = batch->count;
-    w->items = cs_calloc(w->count + 1, sizeof *w->items);
-    if (!w->items)
-        return cs_fail_nomem(err);
-    for (size_t i = 0; i < w->count; i++) {
-        const cs_change *change = &batch->items[i];
-
-        if (!last || strcmp(last->name, change->pub.table) != 0)
-            last = cs_backend_table(c->backend, change->pub.table, change->table_len);
-        w->items[i].change = change;
-        w->items[i].table = last;
+    for (size_t i = 0; i < w->changes.count; i++)
+        if (w->changes.items[i].status == CSYNC_CONFLICT &&
+            w->changes.items[i].change->pub.version < first)
+            first = w->changes.items[i].change->pub.version;
+    if (first != INT64_MAX && CS_RULE(STOP_AT_CONFLICT)) {
+        if (w->a->batch->cursor)
+            w->next = w->peer.pulled;
+        else
+            w->next.version = first - 1;
     }
-    return CSYNC_OK;
+    if (is_snapshot(w) && !w->a->batch->has_more)
+        w->next = w->snapshot.at;
+    w->peer.pulled = w->next;
 }
 
-static int raise_clock(csync *c, work *w, csync_error *err)
-{
-    int64_t top = -1;
+/* ---- snapshots ---- */
 
-    for (size_t i = 0; i < w->count; i++)
-        if (w->items[i].status != CSYNC_REJECTED && w->items[i].change->ts > top)
-            top = w->items[i].change->ts;
-    return top >= 0 ? c->backend->ops->raise_clock(c->backend, top + 1, err) : CSYNC_OK;
-}
-
-static int meet_conflicts(csync *c, work *w, csync_error *err)
-{
-    cs_backend *b = c->backend;
-    int pending = 0;
-    int rc;
-
-    if (!w->a->pulling && w->a->options->strategy == CSYNC_LAST_WRITE_WINS)
-        return CSYNC_OK;
-    rc = b->ops->pending(b, w->a->peer ? w->peer.pushed : 0, &pending, err);
-    if (rc != CSYNC_OK || !pending)
-        return rc;
-    w->meeting.replica = c;
-    w->meeting.options = w->a->options;
-    w->meeting.decisions = cs_batch_create();
-    if (!w->meeting.decisions)
-        return cs_fail_nomem(err);
-    return cs_conflicts_meet(&w->meeting, w->items, w->count, err);
-}
-
-static void merge_settings(const csync *c, const work *w, cs_merge *out)
-{
-    memset(out, 0, sizeof *out);
-    out->via = w->a->peer ? w->peer.id : 0;
-    out->agreed = w->a->pulling;
-    out->relay = c->backend->relay;
-    out->more = w->a->pulling && w->a->batch->has_more;
-    out->passes = retry_passes(w->a->options);
-    out->tick = w->a->tick;
-    out->ctx = w->a->ctx;
-}
-
-/* A decision that is no row of the table is the callback's fault, and the batch's end. */
-static int check_decided(const cs_item *item, csync_error *err)
-{
-    if (item->status == CSYNC_APPLIED ||
-        (item->status == CSYNC_PARKED && strcmp(item->reason, "unknown column") != 0))
-        return CSYNC_OK;
-    return cs_fail(err, CSYNC_EMISUSE, "the conflict callback's row for table \"%s\" is refused: %s",
-                   item->table->name, item->message);
-}
-
-static int stamp_decision(csync *c, csync_batch *d, size_t i, csync_error *err)
-{
-    int64_t now = 0;
-    int rc = c->backend->ops->stamp_now(c->backend, &now, err);
-
-    if (rc == CSYNC_OK && cs_batch_set_time(d, &d->items[i], now) != CSYNC_OK)
-        rc = cs_fail_nomem(err);
-    return rc;
-}
-
-/* Decisions become changes of this replica, stamped above both sides; the remote change is their base. */
-static int write_decisions(csync *c, work *w, csync_error *err)
-{
-    cs_backend *b = c->backend;
-    csync_batch *d = w->meeting.decisions;
-    cs_item *items = cs_calloc(d->count + 1, sizeof *items);
-    cs_merge how;
-    int rc = items ? CSYNC_OK : cs_fail_nomem(err);
-
-    merge_settings(c, w, &how);
-    for (size_t i = 0; rc == CSYNC_OK && i < d->count; i++) {
-        const cs_item *about = &w->items[w->meeting.decided[i]];
-
-        rc = stamp_decision(c, d, i, err);
-        items[i].change = &d->items[i];
-        items[i].table = about->table;
-        items[i].force = items[i].local = 1;
-        if (rc == CSYNC_OK)
-            rc = cs_conflict_decided(&w->meeting, about, &d->items[i].pub, err);
-    }
-    if (rc == CSYNC_OK)
-        rc = b->ops->merge(b, items, d->count, &how, err);
-    for (size_t i = 0; rc == CSYNC_OK && i < d->count; i++) {
-        const cs_item *about = &w->items[w->meeting.decided[i]];
-
-        rc = check_decided(&items[i], err);
-        if (rc == CSYNC_OK)
-            rc = b->ops->agree(b, about->table, &about->change->pub, err);
-    }
-    cs_free(items);
-    return rc;
-}
-
-/* Our own change comes back from a peer that we pull from: the peer has it. */
-static int agree_on_own(csync *c, work *w, csync_error *err)
+/* Which rows the snapshot has matters only where its maker may have forgotten deletes. */
+static int mark_seen(csync *c, work *w, csync_error *err)
 {
     cs_backend *b = c->backend;
     int rc = CSYNC_OK;
 
-    for (size_t i = 0; w->a->pulling && rc == CSYNC_OK && i < w->count; i++) {
-        const cs_item *item = &w->items[i];
+    for (size_t i = 0; w->snapshot.floor_ts && rc == CSYNC_OK && i < w->changes.count; i++) {
+        const cs_item *item = &w->changes.items[i];
 
-        if (item->table && (item->status == CSYNC_DUPLICATE || item->status == CSYNC_LOST) &&
-            strcmp(item->change->pub.origin, b->origin) == 0)
-            rc = b->ops->agree(b, item->table, &item->change->pub, err);
+        if (item->table && item->status != CSYNC_REJECTED)
+            rc = b->ops->snapshot_seen(b, item, w->snapshot.number, err);
     }
     return rc;
 }
 
-/* ---- results ---- */
-
-/* What was parked by an earlier batch and entered now counts as pulled now. */
-static void count_results(work *w)
+/* Old rows that a peer once had and that are not in the snapshot were deleted there. */
+static int delete_unseen(csync *c, work *w, csync_error *err)
 {
-    csync_result *r = &w->result;
-    int64_t parked = 0;
+    int rc = CSYNC_OK;
+    size_t found = UNSEEN_AT_ONCE;
 
-    for (size_t i = 0; i < w->count; i++) {
-        switch (w->items[i].status) {
-        case CSYNC_APPLIED:
-            r->pulled++;
-            break;
-        case CSYNC_DUPLICATE:
-            r->duplicates++;
-            break;
-        case CSYNC_LOST:
-            r->lost++;
-            break;
-        case CSYNC_PARKED:
-            parked++;
-            break;
-        default:
-            r->rejected++;
-            cs_log(CSYNC_LOG_WARNING, "a change to table \"%s\" was refused: %s",
-                   w->items[i].change->pub.table, w->items[i].message);
-        }
+    while (rc == CSYNC_OK && w->snapshot.floor_ts && CS_RULE(UNSEEN) && found == UNSEEN_AT_ONCE) {
+        csync_batch *unseen = cs_batch_create();
+
+        rc = unseen ? c->backend->ops->snapshot_unseen(c->backend, &w->snapshot, UNSEEN_AT_ONCE,
+                                                       unseen, err)
+                    : cs_fail_nomem(err);
+        found = unseen ? unseen->count : 0;
+        if (rc == CSYNC_OK && found)
+            rc = cs_changes_delete(&w->changes, unseen, err);
+        cs_batch_destroy(unseen);
     }
-    if (w->parked_before + parked > w->parked_after)
-        r->pulled += w->parked_before + parked - w->parked_after;
-    r->parked = w->parked_after;
-    r->conflicts += w->meeting.conflicts;
-    r->batches++;
-    r->bytes += (int64_t)w->a->batch->bytes;
+    return rc;
 }
+
+static int begin_snapshot(csync *c, work *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = CSYNC_OK;
+
+    if (!is_snapshot(w))
+        return CSYNC_OK;
+    if (w->snapshot.floor_ts) /* what is written from now on is newer than what the peer has forgotten */
+        rc = b->ops->raise_clock(b, w->snapshot.floor_ts + 1, err);
+    return rc == CSYNC_OK && w->snapshot.number < 0
+               ? b->ops->snapshot_put(b, w->peer.id, &w->snapshot, err)
+               : rc;
+}
+
+static int go_on_snapshot(csync *c, work *w, csync_error *err)
+{
+    cs_snapshot *s = &w->snapshot;
+    int rc;
+
+    if (!is_snapshot(w))
+        return CSYNC_OK;
+    rc = mark_seen(c, w, err);
+    if (rc == CSYNC_OK && !w->a->batch->has_more) {
+        rc = delete_unseen(c, w, err);
+        s->number = 0;
+    }
+    cs_buf_clear(&s->cursor);
+    cs_buf_puts(&s->cursor, w->a->batch->cursor ? w->a->batch->cursor : "");
+    if (rc == CSYNC_OK)
+        rc = cs_buf_check(&s->cursor, err);
+    return rc == CSYNC_OK ? c->backend->ops->snapshot_put(c->backend, w->peer.id, s, err) : rc;
+}
+
+/* ---- the answer ---- */
 
 static int add_outcome(csync *c, work *w, const cs_item *item, csync_error *err)
 {
@@ -299,13 +298,13 @@ static int add_outcome(csync *c, work *w, const cs_item *item, csync_error *err)
         cs_buf_printf(&reason, "%s: %s", item->reason, item->message);
     if (cs_buf_check(&reason, err) != CSYNC_OK)
         return CSYNC_ENOMEM;
-    if (item->status == CSYNC_LOST && item->table) {
+    if ((item->status == CSYNC_LOST || item->status == CSYNC_CONFLICT) && item->table) {
         winner = cs_batch_create();
         rc = winner ? c->backend->ops->head_change(c->backend, item, winner, err)
                     : cs_fail_nomem(err);
     }
     if (rc == CSYNC_OK)
-        rc = cs_outcome_add(w->a->outcome, item->status, reason.data, cs_batch_get(winner, 0), err);
+        rc = cs_outcome_add(w->outcome, item->status, reason.data, cs_batch_get(winner, 0), err);
     cs_buf_free(&reason);
     cs_batch_destroy(winner);
     return rc;
@@ -313,51 +312,89 @@ static int add_outcome(csync *c, work *w, const cs_item *item, csync_error *err)
 
 static int fill_outcome(csync *c, work *w, csync_error *err)
 {
-    int rc = CSYNC_OK;
+    int rc;
 
     if (!w->a->outcome)
         return CSYNC_OK;
-    w->a->outcome->position = w->a->position;
-    for (size_t i = 0; !w->a->dropped && rc == CSYNC_OK && i < w->count; i++)
-        rc = add_outcome(c, w, &w->items[i], err);
+    w->outcome = cs_outcome_create();
+    rc = w->outcome ? cs_outcome_stand(w->outcome, &w->peer.pulled, err) : cs_fail_nomem(err);
+    for (size_t i = 0; !w->a->dropped && rc == CSYNC_OK && i < w->changes.count; i++)
+        rc = add_outcome(c, w, &w->changes.items[i], err);
+    return rc;
+}
+
+/* A push that comes again because its answer was lost gets the answer, also when it was not the last word. */
+static int repeat_answer(csync *c, work *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    cs_buf reply = {0};
+    int rc = CSYNC_OK;
+
+    if (w->a->pulling || !w->a->batch->key || !w->peer.id)
+        return CSYNC_OK;
+    rc = b->ops->reply_get(b, w->peer.id, w->a->batch->key, &reply, &w->repeated, err);
+    if (rc == CSYNC_OK && w->repeated && w->a->outcome)
+        rc = cs_outcome_read(&w->outcome, reply.data, reply.len, err);
+    cs_buf_free(&reply);
+    return rc;
+}
+
+static int keep_answer(csync *c, work *w, csync_error *err)
+{
+    cs_buf reply = {0};
+    int rc;
+
+    if (w->a->pulling || !w->a->batch->key || !w->outcome)
+        return CSYNC_OK;
+    cs_outcome_write(&reply, w->outcome);
+    rc = cs_buf_check(&reply, err);
+    if (rc == CSYNC_OK)
+        rc = c->backend->ops->reply_put(c->backend, w->peer.id, w->a->batch->key, reply.data, err);
+    cs_buf_free(&reply);
     return rc;
 }
 
 /* ---- the transaction ---- */
 
-static int merge_all(csync *c, work *w, csync_error *err)
+/* 1: the batch is to be applied. */
+static int receive(csync *c, work *w, csync_error *err)
 {
-    cs_backend *b = c->backend;
-    cs_merge how;
-    int rc = make_items(c, w, err);
+    int rc = c->backend->ops->peer_get(c->backend, w->a->peer, &w->peer, err);
 
     if (rc == CSYNC_OK)
-        rc = meet_conflicts(c, w, err);
-    merge_settings(c, w, &how);
-    if (rc == CSYNC_OK)
-        rc = raise_clock(c, w, err);
-    if (rc == CSYNC_OK)
-        rc = b->ops->parked_count(b, &w->parked_before, err);
-    if (rc == CSYNC_OK)
-        rc = b->ops->merge(b, w->items, w->count, &how, err);
-    if (rc == CSYNC_OK)
-        rc = b->ops->parked_count(b, &w->parked_after, err);
-    if (rc == CSYNC_OK)
-        rc = agree_on_own(c, w, err);
-    if (rc == CSYNC_OK && w->meeting.decisions && w->meeting.decisions->count)
-        rc = write_decisions(c, w, err);
-    return rc;
+        rc = repeat_answer(c, w, err);
+    if (rc != CSYNC_OK || w->repeated)
+        return rc;
+    rc = check_position(c, w, err);
+    if (rc == CSYNC_OK && !w->a->dropped)
+        rc = check_fresh(c, w, err);
+    if (rc == CSYNC_OK && (!w->a->dropped || w->stale))
+        rc = take_word(c, w, err);
+    if (rc == CSYNC_OK && w->stale && w->peer.id)
+        rc = store_peer(c, w, err);
+    return rc != CSYNC_OK ? rc : !w->a->dropped;
 }
 
-static int apply_in_transaction(csync *c, void *ctx, csync_error *err)
+static int enter_changes(csync *c, work *w, csync_error *err)
 {
-    work *w = ctx;
-    cs_backend *b = c->backend;
-    int rc = w->a->peer ? check_position(c, w, err) : CSYNC_OK;
+    cs_changes *changes = &w->changes;
 
-    if (rc != CSYNC_OK || w->a->dropped)
-        return rc == CSYNC_OK ? fill_outcome(c, w, err) : rc;
-    rc = b->ops->suppress(b, 1, err);
+    changes->replica = c;
+    changes->batch = w->a->batch;
+    changes->options = w->a->options;
+    changes->peer = w->a->peer ? &w->peer : NULL;
+    changes->pulling = w->a->pulling;
+    changes->more = w->a->pulling && w->a->batch->has_more;
+    changes->tick = w->a->tick;
+    changes->ctx = w->a->ctx;
+    return cs_changes_enter(changes, err);
+}
+
+static int apply_changes(csync *c, work *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = b->ops->suppress(b, 1, err);
+
     if (rc == CSYNC_OK)
         rc = b->ops->fold(b, err);
     if (rc == CSYNC_OK)
@@ -365,15 +402,34 @@ static int apply_in_transaction(csync *c, void *ctx, csync_error *err)
     if (rc == CSYNC_OK)
         rc = settle_peer(c, w, err);
     if (rc == CSYNC_OK)
-        rc = merge_all(c, w, err);
+        rc = begin_snapshot(c, w, err);
     if (rc == CSYNC_OK)
-        rc = store_position(c, w, err);
+        rc = enter_changes(c, w, err);
+    if (rc == CSYNC_OK)
+        rc = go_on_snapshot(c, w, err);
+    move_position(w);
+    if (rc == CSYNC_OK && w->a->peer)
+        rc = store_peer(c, w, err);
     if (rc == CSYNC_OK)
         rc = fill_outcome(c, w, err);
-    if (rc == CSYNC_OK)
-        rc = b->ops->suppress(b, 0, err);
-    if (rc == CSYNC_OK)
-        count_results(w);
+    if (rc == CSYNC_OK && w->a->peer)
+        rc = keep_answer(c, w, err);
+    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
+}
+
+static int apply_in_transaction(csync *c, void *ctx, csync_error *err)
+{
+    work *w = ctx;
+    int rc = 1;
+
+    w->changes.fresh = 1;
+    if (w->a->peer)
+        rc = receive(c, w, err);
+    if (rc == 1)
+        rc = apply_changes(c, w, err);
+    else if (rc == CSYNC_OK && !w->repeated)
+        rc = fill_outcome(c, w, err);
+    w->a->position = w->peer.pulled;
     return rc;
 }
 
@@ -388,6 +444,9 @@ void cs_result_add(csync_result *to, const csync_result *from)
     to->rejected += from->rejected;
     to->batches += from->batches;
     to->bytes += from->bytes;
+    to->resyncs += from->resyncs;
+    if (to->ahead_ms < from->ahead_ms)
+        to->ahead_ms = from->ahead_ms;
 }
 
 int cs_apply_batch(csync *c, cs_apply *a, csync_error *err)
@@ -396,13 +455,16 @@ int cs_apply_batch(csync *c, cs_apply *a, csync_error *err)
     int rc = check_hash(a->batch, err);
 
     a->dropped = 0;
-    a->position = 0;
     if (rc == CSYNC_OK)
         rc = cs_replica_write(c, apply_in_transaction, &w, err);
-    if (rc == CSYNC_OK && !a->dropped)
-        cs_result_add(a->result, &w.result);
-    cs_batch_destroy(w.meeting.decisions);
-    cs_free(w.meeting.decided);
-    cs_free(w.items);
+    if (rc == CSYNC_OK && !a->dropped && !w.repeated)
+        cs_result_add(a->result, &w.changes.result);
+    if (rc == CSYNC_OK && a->outcome) {
+        *a->outcome = w.outcome;
+        w.outcome = NULL;
+    }
+    cs_outcome_destroy(w.outcome);
+    cs_changes_free(&w.changes);
+    cs_buf_free(&w.snapshot.cursor);
     return rc;
 }

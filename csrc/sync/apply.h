@@ -10,23 +10,25 @@ typedef struct cs_apply {
     const csync_sync_options *options;
     int (*tick)(void *ctx, int64_t done, csync_error *err); /* may be NULL */
     void *ctx;
-    csync_outcome *outcome; /* filled if not NULL */
+    csync_outcome **outcome; /* made if not NULL */
     csync_result *result; /* added to */
     /* results */
-    int dropped; /* the batch does not continue the position */
-    int64_t position; /* where the replica stands now */
+    int dropped; /* the batch does not continue the position, or is too old */
+    cs_position position; /* where the replica stands now */
 } cs_apply;
 
 /* One transaction. */
 int cs_apply_batch(csync *c, cs_apply *a, csync_error *err);
 
-/* What the peer did with the batch that was pushed to it; NULL: it took all of it. */
+/* What the peer did with the batch that was pushed to it; outcome NULL: it took all of it. */
 typedef struct cs_answer {
     const csync_batch *batch;
     const csync_outcome *outcome;
     const char *peer;
+    const csync_sync_options *options;
     csync_result *result; /* added to */
-    int64_t position; /* result: the peer has this replica's log up to here */
+    int taken; /* result: the batch was not dropped */
+    cs_position position; /* result: the peer has this replica's log up to here */
 } cs_answer;
 int cs_apply_answer(csync *c, cs_answer *a, csync_error *err);
 

@@ -8,6 +8,8 @@
 #include "base/lock.h"
 #include "csync.h"
 
+#define CS_PEER_MAX 512 /* bytes of a peer's or client's name */
+
 struct csync {
     cs_lock lock; /* held by the thread that is in a call */
     cs_backend *backend;

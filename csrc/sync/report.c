@@ -70,7 +70,7 @@ static int list_tables(csync *c, void *ctx, csync_error *err)
 typedef struct listing {
     cs_buf json;
     int64_t since;
-    int limit;
+    int limit; /* of entries; of clients the days after which they are stale */
 } listing;
 
 static int add_parked(void *ctx, const cs_parked *p, csync_error *err)
@@ -91,6 +91,27 @@ static int list_parked(csync *c, void *ctx, csync_error *err)
 {
     cs_buf_clear(ctx);
     return c->backend->ops->parked(c->backend, add_parked, ctx, err);
+}
+
+static int add_client(void *ctx, const cs_client *client, csync_error *err)
+{
+    cs_buf *b = &((listing *)ctx)->json;
+
+    (void)err;
+    cs_buf_puts(b, b->len ? ",{" : "{");
+    PUT_MEMBERS(b, {"origin", client->origin});
+    cs_buf_printf(b, ",\"version\":%lld,", (long long)client->version);
+    PUT_MEMBERS(b, {"lastSync", client->last_sync}, {"created", client->created});
+    cs_buf_puts(b, client->stale ? ",\"stale\":true}" : ",\"stale\":false}");
+    return CSYNC_OK;
+}
+
+static int list_clients(csync *c, void *ctx, csync_error *err)
+{
+    listing *l = ctx;
+
+    cs_buf_clear(&l->json);
+    return c->backend->ops->clients(c->backend, l->limit, add_client, l, err);
 }
 
 static int add_conflict(void *ctx, const cs_conflict *conflict, csync_error *err)
@@ -158,4 +179,11 @@ int cs_report_conflicts(csync *c, int64_t since, int limit, char **json, csync_e
     listing l = {{0}, since, limit};
 
     return as_array(c, list_conflicts, &l, &l.json, json, err);
+}
+
+int cs_report_clients(csync *c, int stale_days, char **json, csync_error *err)
+{
+    listing l = {{0}, 0, stale_days};
+
+    return as_array(c, list_clients, &l, &l.json, json, err);
 }

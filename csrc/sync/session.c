@@ -1,5 +1,8 @@
 /* session.c - pull, then push, batch by batch. Positions are committed with the data, so a session can be
- * dropped at any point and begun again. */
+ * dropped at any point and begun again.
+ *
+ * Where the peer's log does not lead on from our position: push what is pending, so that the peer has it, then
+ * merge a snapshot of the peer's, then go on from there. */
 #include "sync/session.h"
 
 #include <string.h>
@@ -9,13 +12,15 @@
 #include "sync/apply.h"
 #include "sync/page.h"
 
-enum phase { PULLING, PUSHING, DONE };
+enum phase { PULLING, SNAPSHOT, PUSHING, DONE };
 
 /* An empty batch moves the peer's position past entries that it need not see; it is worth a send only when
  * there are many. */
 #define WORTH_A_SEND 1000
 /* How often a page or push may miss the position before that is the peer's fault. */
 #define MAX_MISSES 16
+/* How often a session may begin a snapshot, or stamp its changes again. */
+#define MAX_DETOURS 3
 
 struct csync_session {
     csync *replica;
@@ -23,9 +28,13 @@ struct csync_session {
     csync_sync_options options;
     enum phase phase;
     int asked; /* a step is out that has not been answered */
-    csync_fetch fetch;
-    csync_batch *batch; /* of a SEND */
-    int misses;
+    csync_fetch fetch; /* its texts are in the two below */
+    cs_position position;
+    cs_snapshot snapshot;
+    cs_push push; /* its batch is that of a SEND */
+    int resyncing; /* the pending changes are pushed first, then comes the snapshot */
+    int restart; /* the next snapshot begins anew */
+    int misses, resyncs, restamps;
     csync_result result;
     int64_t repaired; /* the replica's count when the session began */
     int64_t done, done_bytes; /* changes of complete batches in this phase */
@@ -38,7 +47,7 @@ static void start_phase(csync_session *s, enum phase phase)
     s->phase = phase;
     s->misses = 0;
     s->done = s->done_bytes = 0;
-    s->progress.phase = phase == PULLING ? CSYNC_PULLING : CSYNC_PUSHING;
+    s->progress.phase = phase == PUSHING ? CSYNC_PUSHING : CSYNC_PULLING;
     s->progress.changes = s->progress.bytes = s->progress.total = 0;
 }
 
@@ -48,8 +57,8 @@ int cs_session_create(csync_session **out, csync *c, const char *peer,
     csync_session *s;
     int rc = cs_sync_options_check(options, err);
 
-    if (rc == CSYNC_OK && (!*peer || strlen(peer) > 512))
-        rc = cs_fail(err, CSYNC_EINVAL, "a peer's name must have 1 to 512 bytes");
+    if (rc == CSYNC_OK && (!*peer || strlen(peer) > CS_PEER_MAX))
+        rc = cs_fail(err, CSYNC_EINVAL, "a peer's name must have 1 to %d bytes", CS_PEER_MAX);
     if (rc == CSYNC_OK && strcmp(peer, c->backend->origin) == 0)
         rc = cs_fail(err, CSYNC_EINVAL,
                      "a replica cannot sync with itself; a copied file is the same replica");
@@ -62,6 +71,8 @@ int cs_session_create(csync_session **out, csync *c, const char *peer,
     }
     s->options = *options;
     s->replica = c;
+    s->push.peer = s->peer;
+    s->push.options = &s->options;
     s->repaired = c->repaired;
     s->result.struct_size = sizeof s->result;
     s->progress.struct_size = sizeof s->progress;
@@ -88,7 +99,10 @@ void cs_session_destroy(csync_session *s)
 {
     if (!s)
         return;
-    cs_batch_destroy(s->batch);
+    cs_batch_destroy(s->push.batch);
+    cs_buf_free(&s->push.cursor);
+    cs_buf_free(&s->push.next);
+    cs_buf_free(&s->snapshot.cursor);
     cs_replica_release(s->replica);
     cs_free(s->peer);
     cs_free(s);
@@ -136,34 +150,124 @@ static int missed(csync_session *s, csync_error *err)
 
 /* ---- pull ---- */
 
+/* A snapshot that was begun is gone on with, also by another process. */
 static int read_position(csync *c, void *ctx, csync_error *err)
 {
     csync_session *s = ctx;
     cs_peer peer;
     int rc = c->backend->ops->peer_get(c->backend, s->peer, &peer, err);
 
-    s->fetch.since = peer.pulled;
+    s->position = peer.pulled;
+    cs_buf_clear(&s->snapshot.cursor);
+    s->snapshot.number = 0;
+    if (rc == CSYNC_OK && peer.id)
+        rc = c->backend->ops->snapshot_get(c->backend, peer.id, &s->snapshot, err);
+    return rc;
+}
+
+static void ask_log(csync_session *s)
+{
+    s->fetch.since = s->position.version;
+    s->fetch.epoch = cs_position_epoch(&s->position);
+    s->fetch.cursor = NULL;
+}
+
+/* Whoever reads a snapshot has nothing of the log that it could say. */
+static void ask_snapshot(csync_session *s)
+{
+    s->fetch.since = 0;
+    s->fetch.epoch = NULL;
+    s->fetch.cursor = s->snapshot.number ? s->snapshot.cursor.data : "";
+}
+
+static int forget_snapshot(csync *c, void *ctx, csync_error *err)
+{
+    csync_session *s = ctx;
+    cs_snapshot none = {.number = 0};
+    cs_peer peer;
+    int rc = c->backend->ops->peer_get(c->backend, s->peer, &peer, err);
+
+    s->restart = 0;
+    return rc == CSYNC_OK && peer.id ? c->backend->ops->snapshot_put(c->backend, peer.id, &none, err)
+                                     : rc;
+}
+
+static int prepare_fetch(csync_session *s, csync_error *err)
+{
+    int rc = s->restart ? cs_replica_write(s->replica, forget_snapshot, s, err) : CSYNC_OK;
+
+    if (rc == CSYNC_OK)
+        rc = cs_replica_read(s->replica, read_position, s, err);
+    if (rc == CSYNC_OK && s->phase == PULLING && s->snapshot.number)
+        start_phase(s, SNAPSHOT);
     return rc;
 }
 
 static int ask_page(csync_session *s, csync_step *step, csync_error *err)
 {
-    int rc = s->asked ? CSYNC_OK : cs_replica_read(s->replica, read_position, s, err);
+    int rc = s->asked ? CSYNC_OK : prepare_fetch(s, err);
 
     if (rc != CSYNC_OK)
         return rc;
     s->fetch.struct_size = sizeof s->fetch;
     s->fetch.limit = cs_batch_size(&s->options);
     s->fetch.max_bytes = cs_batch_bytes(&s->options);
+    s->fetch.origin = s->replica->backend->origin;
+    if (s->phase == SNAPSHOT)
+        ask_snapshot(s);
+    else
+        ask_log(s);
     s->asked = 1;
-    step->kind = CSYNC_STEP_FETCH;
+    step->kind = s->phase == SNAPSHOT ? CSYNC_STEP_SNAPSHOT : CSYNC_STEP_FETCH;
     step->fetch = s->fetch;
     return CSYNC_OK;
 }
 
+/* The log goes on behind the snapshot. */
 static void end_pull(csync_session *s)
 {
-    start_phase(s, s->options.direction == CSYNC_PULL ? DONE : PUSHING);
+    if (s->phase == SNAPSHOT)
+        start_phase(s, PULLING);
+    else
+        start_phase(s, s->options.direction == CSYNC_PULL ? DONE : PUSHING);
+}
+
+/* A page of the other kind, or of a peer that names no position, is none that was asked for. */
+static int check_page(const csync_session *s, const csync_batch *page, csync_error *err)
+{
+    if ((s->phase != PULLING && s->phase != SNAPSHOT) || !s->asked)
+        return cs_fail(err, CSYNC_EMISUSE, "the session has not asked for a page");
+    if (page->origin && strcmp(page->origin, s->replica->backend->origin) == 0)
+        return cs_fail(err, CSYNC_EINVAL, "peer \"%.100s\" is this very replica", s->peer);
+    if (page->count > (size_t)s->fetch.limit)
+        return cs_fail(err, CSYNC_EPROTO,
+                       "peer \"%.100s\" sent %zu changes where at most %d were asked for", s->peer,
+                       page->count, s->fetch.limit);
+    return CSYNC_OK;
+}
+
+static int is_stuck(const csync_session *s, const csync_batch *page, const cs_apply *a)
+{
+    if (s->phase == SNAPSHOT)
+        return page->has_more && strcmp(page->cursor ? page->cursor : "", s->fetch.cursor) == 0;
+    return page->has_more && a->position.version == s->fetch.since;
+}
+
+static int after_page(csync_session *s, const csync_batch *page, const cs_apply *a, csync_error *err)
+{
+    int more = page->has_info ? page->has_more : page->count >= (size_t)s->fetch.limit;
+    int rc;
+
+    if (is_stuck(s, page, a))
+        return cs_fail(err, CSYNC_EPROTO,
+                       "peer \"%.100s\" says there is more after version %lld but sent nothing",
+                       s->peer, (long long)a->position.version);
+    if (s->phase == SNAPSHOT && !more)
+        s->result.resyncs++;
+    rc = advance(s, page, err);
+    if (rc == CSYNC_OK && !more)
+        end_pull(s);
+    return rc;
 }
 
 int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
@@ -175,28 +279,19 @@ int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
                   .tick = tick,
                   .ctx = s,
                   .result = &s->result};
-    int more, rc;
+    int rc = check_page(s, page, err);
 
-    if (s->phase != PULLING || !s->asked)
-        return cs_fail(err, CSYNC_EMISUSE, "the session has not asked for a page");
-    if (page->origin && strcmp(page->origin, s->replica->backend->origin) == 0)
-        return cs_fail(err, CSYNC_EINVAL, "peer \"%.100s\" is this very replica", s->peer);
+    if (rc != CSYNC_OK)
+        return rc;
     s->page = page;
-    rc = cs_apply_batch(s->replica, &a, err);
+    if ((page->from_cursor != NULL) != (s->phase == SNAPSHOT))
+        a.dropped = 1;
+    else
+        rc = cs_apply_batch(s->replica, &a, err);
     if (rc != CSYNC_OK)
         return rc;
     s->asked = 0;
-    if (a.dropped)
-        return missed(s, err);
-    more = page->has_info ? page->has_more : page->count >= (size_t)s->fetch.limit;
-    if (more && a.position == s->fetch.since)
-        return cs_fail(err, CSYNC_EPROTO,
-                       "peer \"%.100s\" says there is more after version %lld but sent nothing",
-                       s->peer, (long long)a.position);
-    rc = advance(s, page, err);
-    if (rc == CSYNC_OK && !more)
-        end_pull(s);
-    return rc;
+    return a.dropped ? missed(s, err) : after_page(s, page, &a, err);
 }
 
 /* ---- push ---- */
@@ -207,56 +302,175 @@ static int worth_sending(const csync_batch *batch)
            batch->to_version - batch->from_version >= WORTH_A_SEND;
 }
 
+static void end_push(csync_session *s)
+{
+    if (!s->resyncing) {
+        start_phase(s, DONE);
+        return;
+    }
+    s->resyncing = 0;
+    start_phase(s, SNAPSHOT);
+}
+
+static void drop_batch(csync_session *s)
+{
+    cs_batch_destroy(s->push.batch);
+    s->push.batch = NULL;
+}
+
 static int prepare_push(csync_session *s, csync_error *err)
 {
-    int64_t top = 0;
-    int rc = cs_page_push(s->replica, s->peer, &s->options, &s->batch, &top, err);
+    int rc = cs_page_push(s->replica, &s->push, err);
+    csync_batch *batch = s->push.batch;
 
     if (rc != CSYNC_OK)
         return rc;
+    if (s->push.whole)
+        return cs_batch_text(batch, s->push.next.data ? s->push.next.data : "", &batch->cursor, err);
     if (!s->progress.total)
-        s->progress.total = top - s->batch->from_version;
+        s->progress.total = s->push.top - batch->from_version;
     /* the log may end in entries that are passed over: the position covers them */
-    if (!s->batch->has_more)
-        s->batch->to_version = top;
-    if (!worth_sending(s->batch)) {
-        cs_batch_destroy(s->batch);
-        s->batch = NULL;
-        start_phase(s, DONE);
+    if (!batch->has_more)
+        batch->to_version = s->push.top;
+    if (!worth_sending(batch)) {
+        drop_batch(s);
+        end_push(s);
     }
     return CSYNC_OK;
 }
 
 static int offer_batch(csync_session *s, csync_step *step, csync_error *err)
 {
-    int rc = s->batch ? CSYNC_OK : prepare_push(s, err);
+    int rc = s->push.batch ? CSYNC_OK : prepare_push(s, err);
 
-    if (rc != CSYNC_OK || s->phase == DONE)
+    if (rc != CSYNC_OK || s->phase != PUSHING)
         return rc;
     s->asked = 1;
     step->kind = CSYNC_STEP_SEND;
-    step->batch = s->batch;
+    step->batch = s->push.batch;
     return CSYNC_OK;
+}
+
+/* All heads are pushed: the peer's position moves with the last batch. */
+static int after_whole(csync_session *s, const cs_answer *a, csync_error *err)
+{
+    const csync_batch *batch = s->push.batch;
+    cs_position to = cs_batch_to(batch), from = cs_batch_from(batch);
+
+    if (batch->has_more && cs_position_same(&a->position, &from)) {
+        cs_buf swap = s->push.cursor;
+
+        s->push.cursor = s->push.next;
+        s->push.next = swap;
+        return advance(s, batch, err);
+    }
+    cs_buf_clear(&s->push.cursor);
+    cs_buf_check(&s->push.cursor, NULL);
+    return cs_position_same(&a->position, &to) ? advance(s, batch, err) : missed(s, err);
+}
+
+static int after_outcome(csync_session *s, const cs_answer *a, csync_error *err)
+{
+    const csync_batch *batch = s->push.batch;
+    int is_last = a->taken && !batch->has_more && a->position.version == batch->to_version;
+    int rc;
+
+    if (!a->taken)
+        return missed(s, err);
+    if (s->push.whole)
+        return after_whole(s, a, err);
+    rc = a->position.version >= batch->to_version ? advance(s, batch, err) : missed(s, err);
+    if (rc == CSYNC_OK && is_last)
+        end_push(s);
+    return rc;
 }
 
 int cs_session_outcome(csync_session *s, const csync_outcome *outcome, csync_error *err)
 {
-    cs_answer a = {.batch = s->batch, .outcome = outcome, .peer = s->peer, .result = &s->result};
-    int rc, taken;
+    cs_answer a = {.batch = s->push.batch,
+                   .outcome = outcome,
+                   .peer = s->peer,
+                   .options = &s->options,
+                   .result = &s->result};
+    int rc;
 
     if (s->phase != PUSHING || !s->asked)
         return cs_fail(err, CSYNC_EMISUSE, "the session has not sent a batch");
-    taken = !outcome || outcome->count == s->batch->count;
     rc = cs_apply_answer(s->replica, &a, err);
     if (rc != CSYNC_OK)
         return rc;
     s->asked = 0;
-    rc = taken && a.position >= s->batch->to_version ? advance(s, s->batch, err) : missed(s, err);
-    if (rc == CSYNC_OK && taken && !s->batch->has_more && a.position == s->batch->to_version)
-        start_phase(s, DONE);
-    cs_batch_destroy(s->batch);
-    s->batch = NULL;
+    rc = after_outcome(s, &a, err);
+    drop_batch(s);
     return rc;
+}
+
+/* ---- what the peer refused ---- */
+
+static int begin_resync(csync_session *s)
+{
+    if (s->options.full_resync < 0 || ++s->resyncs > MAX_DETOURS)
+        return 0;
+    if (s->phase == PULLING && s->options.direction == CSYNC_BOTH) {
+        s->resyncing = 1;
+        start_phase(s, PUSHING);
+    } else {
+        s->restart = s->phase == SNAPSHOT;
+        start_phase(s, SNAPSHOT);
+    }
+    return 1;
+}
+
+typedef struct restamping {
+    int64_t ts, count;
+} restamping;
+
+static int stamp_again(csync *c, void *ctx, csync_error *err)
+{
+    restamping *r = ctx;
+    cs_backend *b = c->backend;
+    int rc = b->ops->suppress(b, 1, err);
+
+    if (rc == CSYNC_OK)
+        rc = b->ops->fold(b, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->stamp_again(b, r->ts, &r->count, err);
+    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
+}
+
+/* *done 0: there was nothing to stamp again, or it has been often enough. */
+static int correct_clock(csync_session *s, const csync_error *why, int *done, csync_error *err)
+{
+    restamping r = {0, 0};
+    int rc;
+
+    *done = 0;
+    if (++s->restamps > MAX_DETOURS || cs_time_parse(why->expected, strlen(why->expected), &r.ts) != 0)
+        return CSYNC_OK;
+    rc = cs_replica_write(s->replica, stamp_again, &r, err);
+    *done = r.count > 0;
+    drop_batch(s);
+    return rc;
+}
+
+int cs_session_refused(csync_session *s, const csync_error *why, csync_error *err)
+{
+    int rc = CSYNC_OK, goes_on = 0;
+
+    if (!s->asked)
+        return cs_fail(err, CSYNC_EMISUSE, "the session has not asked for anything");
+    if (why->code == CSYNC_EFULLRESYNC && s->phase != PUSHING)
+        goes_on = begin_resync(s);
+    else if (why->code == CSYNC_ECLOCK && s->phase == PUSHING)
+        rc = correct_clock(s, why, &goes_on, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    if (goes_on) {
+        s->asked = 0;
+        return CSYNC_OK;
+    }
+    cs_error_copy(err, why);
+    return why->code;
 }
 
 int cs_session_next(csync_session *s, csync_step *step, csync_error *err)
@@ -265,9 +479,9 @@ int cs_session_next(csync_session *s, csync_step *step, csync_error *err)
 
     step->kind = CSYNC_STEP_DONE;
     step->batch = NULL;
-    if (s->phase == PULLING)
-        return ask_page(s, step, err);
     if (s->phase == PUSHING)
         rc = offer_batch(s, step, err);
+    if (rc == CSYNC_OK && (s->phase == PULLING || s->phase == SNAPSHOT))
+        rc = ask_page(s, step, err);
     return rc;
 }

@@ -35,7 +35,8 @@ static void code_name__knows_every_code(void **state)
     assert_string_equal(csync_code_name(CSYNC_OK), "CSYNC_OK");
     assert_string_equal(csync_code_name(CSYNC_EBUSY), "CSYNC_EBUSY");
     assert_string_equal(csync_code_name(CSYNC_EUNSUPPORTED), "CSYNC_EUNSUPPORTED");
-    assert_string_equal(csync_code_name(CSYNC_EUNSUPPORTED - 1), "CSYNC_ERROR");
+    assert_string_equal(csync_code_name(CSYNC_ECLOCK), "CSYNC_ECLOCK");
+    assert_string_equal(csync_code_name(CSYNC_ECLOCK - 1), "CSYNC_ERROR");
     assert_string_equal(csync_code_name(1), "CSYNC_ERROR");
     assert_string_equal(csync_code_name(INT32_MIN), "CSYNC_ERROR");
 }

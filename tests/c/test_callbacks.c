@@ -104,10 +104,12 @@ static int apply_with_resolver(act *a, csync_error *err)
 {
     csync_sync_options o = {
         .struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = on_conflict, .user_data = a};
+    csync_batch_info nobodys = {.struct_size = sizeof nobodys};
     csync_batch *page = NULL;
     int rc;
 
     OK(csync_changes(peer, NULL, &page, err));
+    OK(csync_batch_set_info(page, &nobodys, err)); /* no push, which would have to continue a position */
     rc = csync_apply(c, page, &o, NULL, NULL, err);
     csync_batch_free(page);
     return rc;

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, Self, TypeAlias, final
 
 from csync import _csync
 from csync._csync import Batch as Batch
@@ -19,6 +19,8 @@ __all__ = [
     "BusyError",
     "Cancelled",
     "Change",
+    "Client",
+    "ClockSkewError",
     "Conflict",
     "DatabaseError",
     "Error",
@@ -32,8 +34,10 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "Parked",
+    "Position",
     "Progress",
     "ProtocolError",
+    "Purged",
     "Remote",
     "Replica",
     "Result",
@@ -64,7 +68,7 @@ _Direction: TypeAlias = Literal["both", "pull", "push"]
 _Decision: TypeAlias = Literal["local", "remote"] | _Row | None
 _OnConflict: TypeAlias = Callable[[Change, Change, Change | None], _Decision]
 _OnProgress: TypeAlias = Callable[[Progress], object]
-_Fetch: TypeAlias = Callable[[int, int], Batch | Iterable[Change]]
+_Fetch: TypeAlias = Callable[[Position, int], Batch | Iterable[Change]]
 _Send: TypeAlias = Callable[[Batch], Outcomes | Result | None]
 
 class Error(Exception):
@@ -86,6 +90,13 @@ class HashMismatchError(Error):
 
 class FullResyncRequired(Error):
     code: str
+    client_version: int | None
+    oldest_version: int | None
+
+class ClockSkewError(Error):
+    code: str
+    expected: str
+    actual: str
 
 class SchemaError(Error):
     code: str
@@ -152,9 +163,34 @@ class Change:
     def __eq__(self, other: object) -> bool: ...
     def __hash__(self) -> int: ...
 
+class Position(int):
+    epoch: str | None
+    origin: str | None
+    cursor: str | None
+    def __new__(
+        cls, version: int = 0, epoch: str | None = None, origin: str | None = None, cursor: str | None = None
+    ) -> Self: ...
+    def to_json(self) -> str: ...
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self: ...
+
+@dataclass(frozen=True)
+class Client:
+    origin: str
+    version: int
+    last_sync: str
+    created: str
+    stale: bool
+
+@dataclass(frozen=True)
+class Purged:
+    version: int
+    entries: int
+    tombstones: int
+
 @dataclass(frozen=True)
 class Outcome:
-    status: Literal["applied", "duplicate", "lost", "parked", "rejected"]
+    status: Literal["applied", "duplicate", "lost", "parked", "rejected", "conflict"]
     reason: str = ...
     winner: Change | None = ...
 
@@ -170,6 +206,8 @@ class Result:
     batches: int = ...
     bytes: int = ...
     repaired: int = ...
+    ahead_ms: int = ...
+    resyncs: int = ...
     outcomes: Outcomes | None = ...
 
 @dataclass(frozen=True)
@@ -221,7 +259,7 @@ class Conflict:
 @dataclass(frozen=True)
 class Step:
     kind: Literal["fetch", "send", "done"]
-    since: int = ...
+    since: Position = ...
     limit: int = ...
     max_bytes: int = ...
     batch: Batch | None = ...
@@ -262,6 +300,7 @@ class Replica(_csync.Replica):
         batch_size: int = 1000,
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
+        full_resync: bool = True,
     ) -> Result: ...
     def pull(
         self,
@@ -272,6 +311,7 @@ class Replica(_csync.Replica):
         batch_size: int = 1000,
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
+        full_resync: bool = True,
     ) -> Result: ...
     def push(
         self,
@@ -282,6 +322,7 @@ class Replica(_csync.Replica):
         batch_size: int = 1000,
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
+        full_resync: bool = True,
     ) -> Result: ...
     def changes(self, since: int = 0, limit: int = 1000, *, max_bytes: int = 0) -> Batch: ...
     def apply(
@@ -293,6 +334,12 @@ class Replica(_csync.Replica):
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
     ) -> Result: ...
+    def clients(self, days: int = 90) -> list[Client]: ...
+    def stale_clients(self, days: int = 90) -> list[Client]: ...
+    def register_client(self, origin: str, version: int = 0) -> None: ...
+    def forget_client(self, origin: str) -> None: ...
+    def safe_purge_version(self, days: int = 90) -> int: ...
+    def purge(self, days: int = 90) -> Purged: ...
     def parked(self) -> list[Parked]: ...
     def conflicts(self, since_id: int = 0, limit: int = 1000) -> list[Conflict]: ...
     def execute(self, sql: str, params: Sequence[_SqlValue] = ()) -> list[tuple[Any, ...]]: ...
@@ -310,6 +357,7 @@ class Session(_csync.Session):
         batch_size: int = 1000,
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
+        full_resync: bool = True,
     ) -> Session: ...
     @property
     def result(self) -> Result: ...

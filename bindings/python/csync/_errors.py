@@ -37,9 +37,24 @@ class HashMismatchError(Error):
 
 
 class FullResyncRequired(Error):
-    """The peer's log no longer reaches back to this replica's position."""
+    """The peer's log no longer leads on from where this replica stands in it.
+
+    client_version  where this replica stands
+    oldest_version  where the peer's log begins now
+    """
 
     code = "CSYNC_EFULLRESYNC"
+    client_version = None
+    oldest_version = None
+
+
+class ClockSkewError(Error):
+    """A change's author is too far ahead of the receiver's clock: `actual` is the change's time, `expected` the
+    receiver's."""
+
+    code = "CSYNC_ECLOCK"
+    expected = ""
+    actual = ""
 
 
 class SchemaError(Error):

@@ -1,5 +1,6 @@
 """What csync's calls return and what your functions get: plain objects that depend on no replica."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,12 +99,60 @@ def _short(text, width=120):
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
+class Position(int):
+    """A place in a replica's log: a version, and what proves that it is that replica's log as it was read.
+
+    epoch   goes with the version: the `epoch` of the Batch whose `to_version` it is. None: unknown
+    origin  whoever stands there
+    cursor  where a snapshot goes on, "" at its beginning; None: it is a place in the log
+
+    It is an int, the version. For a transport of your own, to_json carries all of it, and from_json brings it
+    back for Replica.changes on the other side.
+    """
+
+    epoch: str | None
+    origin: str | None
+    cursor: str | None
+
+    def __new__(cls, version=0, epoch=None, origin=None, cursor=None):
+        self = super().__new__(cls, version)
+        self.epoch = epoch
+        self.origin = origin
+        self.cursor = cursor
+        return self
+
+    def __reduce__(self):
+        return Position, (int(self), self.epoch, self.origin, self.cursor)
+
+    def __repr__(self):
+        return f"Position({int(self)}, {self.epoch!r}, {self.origin!r}, {self.cursor!r})"
+
+    def to_json(self):
+        """A JSON text that from_json reads."""
+        named = {"version": int(self), "epoch": self.epoch, "origin": self.origin, "cursor": self.cursor}
+        return json.dumps({name: value for name, value in named.items() if value is not None})
+
+    @classmethod
+    def from_json(cls, text):
+        """Reads what to_json wrote. InvalidValue: malformed."""
+        try:
+            found = json.loads(text)
+            version = found.get("version", 0)
+            texts = [found.get(name) for name in ("epoch", "origin", "cursor")]
+        except (ValueError, AttributeError):
+            raise InvalidValue(f"{text!r:.80} is no position") from None
+        if not isinstance(version, int) or any(t is not None and not isinstance(t, str) for t in texts):
+            raise InvalidValue(f"{text!r:.80} is no position")
+        return cls(version, *texts)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one change of a batch.
 
     status  "applied"; "duplicate": known already; "lost": `winner` beats it; "parked": it won but cannot
-            enter its table yet, `reason` says why; "rejected": refused, `reason` says why
+            enter its table yet, `reason` says why; "rejected": refused, `reason` says why; "conflict":
+            `winner` is not the row that it was based on, and its author has to decide
     """
 
     status: str
@@ -124,6 +173,8 @@ class Result:
     rejected    changes that were refused
     batches, bytes   what travelled, both ways
     repaired    tables whose triggers or schema had changed and were repaired
+    ahead_ms    how far a pulled change was ahead of this clock, where that is more than 5 minutes
+    resyncs     snapshots that were merged because the peer's log did not lead on
     outcomes    apply only: Outcomes, one for each change of the batch; else None
     """
 
@@ -137,6 +188,8 @@ class Result:
     batches: int = 0
     bytes: int = 0
     repaired: int = 0
+    ahead_ms: int = 0
+    resyncs: int = 0
     outcomes: Any = None
 
     def __repr__(self):
@@ -166,6 +219,26 @@ class State:
     tables: int
     parked: int
     conflicts: int
+
+
+@dataclass(frozen=True)
+class Client:
+    """Whoever reads a replica's log. stale: not heard of for so long that nothing is kept for it any more."""
+
+    origin: str
+    version: int
+    last_sync: str
+    created: str
+    stale: bool
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What purge dropped: the log begins with `version` now."""
+
+    version: int
+    entries: int
+    tombstones: int
 
 
 @dataclass(frozen=True)
@@ -210,13 +283,13 @@ class Conflict:
 class Step:
     """What a Session needs next.
 
-    kind "fetch": a page of the peer's log with the changes after version `since`, at most `limit` of them and
-    about `max_bytes` bytes; answer with Session.page. kind "send": deliver `batch`; answer with
+    kind "fetch": a page of the peer's log with the changes after `since`, a Position, at most `limit` of them
+    and about `max_bytes` bytes: what the peer's changes() returns; answer with Session.page. kind "send": deliver `batch`; answer with
     Session.outcome. kind "done": nothing.
     """
 
     kind: str
-    since: int = 0
+    since: Position = Position()
     limit: int = 0
     max_bytes: int = 0
     batch: Any = None
@@ -226,11 +299,13 @@ class Step:
 class Remote:
     """A peer that your own functions reach.
 
-    fetch(from_version, batch_size)  returns a Batch or a list of Change: what the peer's changes() returns
+    fetch(from_version, batch_size)  returns a Batch or a list of Change: what the peer's changes() returns.
+                                     from_version is a Position: an int that knows more
     send(batch)                      delivers; returns None (all taken) or what the peer's apply() returned
     name                             under which csync keeps how far it got; one for each peer
 
-    Both run on the calling thread, outside any transaction. What they raise, the sync raises.
+    Both run on the calling thread, outside any transaction. What they raise, the sync raises; but after
+    FullResyncRequired and ClockSkewError, which the peer's changes() and apply() raise, it goes on by itself.
     `csync.Remote(fetch=other.changes, send=other.apply)` is another replica.
     """
 

@@ -7,7 +7,7 @@ import secrets
 from csync import _csync, _sqlite
 from csync._errors import InvalidValue, Misuse, Unsupported
 from csync._json import load_row, loads
-from csync._model import Change, Conflict, Parked, Remote, Result, State, Table
+from csync._model import Change, Client, Conflict, Parked, Purged, Remote, Result, State, Table
 
 _CAPTURES = {"full": _csync.CSYNC_CAPTURE_FULL, "keys": _csync.CSYNC_CAPTURE_KEYS}
 _STRATEGIES = {
@@ -120,7 +120,15 @@ class Replica(_csync.Replica):
     # ---- Sync
 
     def sync(
-        self, peer, *, strategy=None, on_conflict=None, batch_size=1000, max_retry_passes=3, progress=None
+        self,
+        peer,
+        *,
+        strategy=None,
+        on_conflict=None,
+        batch_size=1000,
+        max_retry_passes=3,
+        progress=None,
+        full_resync=True,
     ):
         """Pulls from the peer, then pushes to it. Returns a Result. After any failure just call it again.
 
@@ -133,24 +141,48 @@ class Replica(_csync.Replica):
         batch_size        changes per transaction, 1 to 10000
         max_retry_passes  how often rows with a missing parent are tried again before they are parked
         progress          progress(Progress), every few rows; must be quick
+        full_resync       where the peer's log does not lead on (it was purged or restored): True pushes what is
+                          pending and merges a snapshot, False raises FullResyncRequired
 
         Ctrl-C and cancel() stop it and roll the open batch back; the batches before it stay.
         """
-        options = _options("both", strategy, on_conflict, batch_size, max_retry_passes, progress)
+        options = _options(
+            "both", strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync
+        )
         return self._run(peer, options)
 
     def pull(
-        self, peer, *, strategy=None, on_conflict=None, batch_size=1000, max_retry_passes=3, progress=None
+        self,
+        peer,
+        *,
+        strategy=None,
+        on_conflict=None,
+        batch_size=1000,
+        max_retry_passes=3,
+        progress=None,
+        full_resync=True,
     ):
         """The first half of sync: takes the peer's changes. Arguments and result as there."""
-        options = _options("pull", strategy, on_conflict, batch_size, max_retry_passes, progress)
+        options = _options(
+            "pull", strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync
+        )
         return self._run(peer, options)
 
     def push(
-        self, peer, *, strategy=None, on_conflict=None, batch_size=1000, max_retry_passes=3, progress=None
+        self,
+        peer,
+        *,
+        strategy=None,
+        on_conflict=None,
+        batch_size=1000,
+        max_retry_passes=3,
+        progress=None,
+        full_resync=True,
     ):
         """The second half of sync: gives the peer this replica's changes. Arguments and result as there."""
-        options = _options("push", strategy, on_conflict, batch_size, max_retry_passes, progress)
+        options = _options(
+            "push", strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync
+        )
         return self._run(peer, options)
 
     def _run(self, peer, options):
@@ -170,11 +202,14 @@ class Replica(_csync.Replica):
 
         At most `limit` changes and about `max_bytes` (0: 4 MiB), in order of version; go on from
         `batch.to_version` while `batch.has_more`. The first call makes the replica log what it applies, so
-        that others can sync with it.
+        that others can sync with it. `since` may be a Position, as a Remote's fetch and a Step have it.
+
+        FullResyncRequired: the log does not lead on from there.
         """
         if limit < 1:
             raise InvalidValue(f"limit must be at least 1, not {limit}")
-        return self._changes(since, limit, max_bytes)
+        more = (getattr(since, name, None) for name in ("epoch", "origin", "cursor"))
+        return self._changes(since, limit, max_bytes, *more)
 
     def apply(self, changes, *, strategy=None, on_conflict=None, max_retry_passes=3, progress=None):
         """Applies a Batch, or a list of Change, in one transaction. Returns a Result with `outcomes`.
@@ -188,6 +223,38 @@ class Replica(_csync.Replica):
         options = _options("both", strategy, on_conflict, 1000, max_retry_passes, progress)
         counts, outcomes = self._apply(changes, options)
         return Result(*counts, outcomes)
+
+    # ---- Clients and tombstones
+
+    def clients(self, days=90):
+        """Whoever reads this replica's log, a list of Client; stale after `days` of silence."""
+        return [
+            Client(c["origin"], c["version"], c["lastSync"], c["created"], c["stale"])
+            for c in loads(self._clients(_days(days)))
+        ]
+
+    def stale_clients(self, days=90):
+        """The clients that nothing is kept for any more: silent for more than `days`."""
+        return [client for client in self.clients(days) if client.stale]
+
+    def register_client(self, origin, version=0):
+        """Counts `origin` as a client that has this log up to `version`. Who asks for changes counts by itself."""
+        self._register_client(origin, version)
+
+    def forget_client(self, origin):
+        """Stops keeping anything for the client. NotFound: there is none."""
+        self._forget_client(origin)
+
+    def safe_purge_version(self, days=90):
+        """The version up to which every client that is not stale has this log; 0: there is none."""
+        return self._safe_version(_days(days))
+
+    def purge(self, days=90):
+        """Drops the log, and forgets deleted rows, up to the safe version. Returns a Purged. Rows stay.
+
+        A client that comes back from before it is given a snapshot. Without clients nothing is dropped.
+        """
+        return Purged(*self._purge(_days(days)))
 
     # ---- What is in it
 
@@ -254,6 +321,8 @@ class Session(_csync.Session):
             else:
                 session.outcome(...)        # the peer's apply(step.batch)
 
+    What the peer raised goes to session.refused(exception), which goes on where the session knows a way.
+
     `peer` is the name under which positions are kept. direction is "both", "pull" or "push"; the other
     arguments are those of Replica.sync. Nothing is locked between two calls. One thread at a time.
     """
@@ -269,8 +338,11 @@ class Session(_csync.Session):
         batch_size=1000,
         max_retry_passes=3,
         progress=None,
+        full_resync=True,
     ):
-        options = _options(direction, strategy, on_conflict, batch_size, max_retry_passes, progress)
+        options = _options(
+            direction, strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync
+        )
         return super().__new__(cls, replica, peer, options)
 
     @property
@@ -309,7 +381,13 @@ def _check_names(method, tables):
         raise TypeError(f"{method}() needs the name of at least one table")
 
 
-def _options(direction, strategy, on_conflict, batch_size, max_retry_passes, progress):
+def _days(days):
+    if days < 1:
+        raise InvalidValue(f"days must be at least 1, not {days}")
+    return days
+
+
+def _options(direction, strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync=True):
     """The tuple that cspy_options_read takes."""
     if strategy is None:
         strategy = "last-write-wins" if on_conflict is None else "custom"
@@ -324,7 +402,8 @@ def _options(direction, strategy, on_conflict, batch_size, max_retry_passes, pro
     if max_retry_passes < 0:
         raise InvalidValue(f"max_retry_passes must be 0 or more, not {max_retry_passes}")
     passes = max_retry_passes or -1  # 0 is the C side's word for the default
-    return _choice("direction", direction, _DIRECTIONS), batch_size, 0, passes, code, on_conflict, progress
+    how = _choice("direction", direction, _DIRECTIONS)
+    return how, batch_size, 0, passes, code, on_conflict, progress, 0 if full_resync else -1
 
 
 # ---- Answers

@@ -40,6 +40,15 @@ void cspy_call_end(cspy_call *call)
 
 int cspy_call_finish(cspy_call *call, int rc, const csync_error *err)
 {
+    PyObject *refusal = call->refusal;
+
+    call->refusal = NULL;
+    if (refusal != NULL && call->type == NULL && rc != CSYNC_OK && rc == call->refusal_code) {
+        PyErr_SetObject((PyObject *)Py_TYPE(refusal), refusal);
+        Py_DECREF(refusal);
+        return -1;
+    }
+    Py_XDECREF(refusal);
     if (call->type != NULL) {
         PyErr_Restore(call->type, call->value, call->traceback);
         call->type = call->value = call->traceback = NULL;
@@ -67,6 +76,28 @@ int cspy_call_leave(cspy_call *call)
         PyErr_Fetch(&call->type, &call->value, &call->traceback);
     cspy_call_begin(call);
     return failed ? CSYNC_ECALLBACK : CSYNC_OK;
+}
+
+/* The same after a function that speaks for a peer, which may refuse what it is asked. */
+static int leave_peer(cspy_call *call, csync_error *err)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    call->refusal_code = value == NULL ? 0 : cspy_refusal(call->state, value, err);
+    if (!call->refusal_code) {
+        PyErr_Restore(type, value, traceback);
+        return cspy_call_leave(call);
+    }
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(call->refusal);
+    call->refusal = value;
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    cspy_call_begin(call);
+    return call->refusal_code;
 }
 
 /* ---- on_conflict -------------------------------------------------------------------------------- */
@@ -169,14 +200,14 @@ static int fetch(void *user_data, const csync_fetch *wanted, csync_batch **out, 
     PyObject *answer;
     int rc = cspy_call_enter(call);
 
-    (void)err; /* the exception says more */
     if (rc)
         return rc;
-    answer = PyObject_CallFunction(call->fetch, "Li", (long long)wanted->since, wanted->limit);
+    answer = PyObject_CallFunction(call->fetch, "Ni", cspy_position_new(call->state, wanted),
+                                   wanted->limit);
     if (answer != NULL)
         cspy_batch_give(call->state, answer, out);
     Py_XDECREF(answer);
-    return cspy_call_leave(call);
+    return leave_peer(call, err);
 }
 
 static int send(void *user_data, const csync_batch *batch, csync_outcome **out, csync_error *err)
@@ -185,7 +216,6 @@ static int send(void *user_data, const csync_batch *batch, csync_outcome **out, 
     PyObject *copy, *answer = NULL;
     int rc = cspy_call_enter(call);
 
-    (void)err;
     if (rc)
         return rc;
     copy = cspy_batch_copy(call->state, batch);
@@ -195,7 +225,7 @@ static int send(void *user_data, const csync_batch *batch, csync_outcome **out, 
         cspy_outcomes_give(call->state, answer, out);
     Py_XDECREF(answer);
     Py_XDECREF(copy);
-    return cspy_call_leave(call);
+    return leave_peer(call, err);
 }
 
 csync_remote cspy_remote_make(cspy_call *call, const char *name)
@@ -216,8 +246,9 @@ int cspy_options_read(cspy_call *call, PyObject *tuple, csync_sync_options *out)
 
     memset(out, 0, sizeof *out);
     out->struct_size = sizeof *out;
-    if (!PyArg_ParseTuple(tuple, "iiLiiOO", &out->direction, &out->batch_size, &batch_bytes,
-                          &out->max_retry_passes, &out->strategy, &conflict, &progress))
+    if (!PyArg_ParseTuple(tuple, "iiLiiOOi", &out->direction, &out->batch_size, &batch_bytes,
+                          &out->max_retry_passes, &out->strategy, &conflict, &progress,
+                          &out->full_resync))
         return -1;
     call->on_conflict = conflict == Py_None ? NULL : conflict;
     call->progress = progress == Py_None ? NULL : progress;

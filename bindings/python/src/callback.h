@@ -19,6 +19,8 @@ typedef struct cspy_call {
     PyObject *on_conflict, *progress, *fetch, *send; /* borrowed from the caller, or NULL */
     PyThreadState *thread; /* while the GIL is released */
     PyObject *type, *value, *traceback; /* what a callback raised */
+    PyObject *refusal; /* an exception with which a peer refused a step; the session may have gone on */
+    int refusal_code;
     int64_t signals_at; /* when signals were last looked at, in ms */
 } cspy_call;
 
@@ -35,7 +37,7 @@ int cspy_call_enter(cspy_call *call);
 int cspy_call_leave(cspy_call *call);
 
 /* Reads the tuple that csync._replica makes of the keyword arguments: (direction, batch_size, batch_bytes,
- * max_retry_passes, strategy, on_conflict, progress), and wires the trampolines to `call`. The functions are
+ * max_retry_passes, strategy, on_conflict, progress, full_resync), and wires the trampolines to `call`. The functions are
  * borrowed from the tuple. 0, or -1 with an exception. */
 int cspy_options_read(cspy_call *call, PyObject *tuple, csync_sync_options *out);
 /* The remote of call->fetch and call->send. */

@@ -108,10 +108,17 @@ void cspy_change_release(cspy_change *change)
         Py_CLEAR(change->held[i]);
 }
 
+PyObject *cspy_position_new(cspy_state *state, const csync_fetch *fetch)
+{
+    return PyObject_CallFunction(state->position, "Lzzz", (long long)fetch->since, fetch->epoch,
+                                 fetch->origin, fetch->cursor);
+}
+
 PyObject *cspy_result_new(const csync_result *r)
 {
-    return Py_BuildValue("(LLLLLLLLLL)", (long long)r->pulled, (long long)r->pushed,
+    return Py_BuildValue("(LLLLLLLLLLLL)", (long long)r->pulled, (long long)r->pushed,
                          (long long)r->duplicates, (long long)r->lost, (long long)r->conflicts,
                          (long long)r->parked, (long long)r->rejected, (long long)r->batches,
-                         (long long)r->bytes, (long long)r->repaired);
+                         (long long)r->bytes, (long long)r->repaired, (long long)r->ahead_ms,
+                         (long long)r->resyncs);
 }

@@ -22,6 +22,7 @@ static const struct {
     {CSYNC_EAUTH, "AuthError"},
     {CSYNC_ECANCELED, "Cancelled"},
     {CSYNC_EUNSUPPORTED, "Unsupported"},
+    {CSYNC_ECLOCK, "ClockSkewError"},
 };
 
 int cspy_errors_load(cspy_state *state)
@@ -70,10 +71,55 @@ static int describe(PyObject *exception, const csync_error *err)
         return -1;
     if (err->version && set(exception, "version", PyLong_FromLongLong(err->version)))
         return -1;
-    if (err->code == CSYNC_EHASH && (set(exception, "expected", text(err->expected)) ||
-                                     set(exception, "actual", text(err->actual))))
+    if ((err->code == CSYNC_EHASH || err->code == CSYNC_ECLOCK) &&
+        (set(exception, "expected", text(err->expected)) ||
+         set(exception, "actual", text(err->actual))))
+        return -1;
+    if (err->code == CSYNC_EFULLRESYNC && err->expected[0] &&
+        (set(exception, "oldest_version", PyLong_FromString(err->expected, NULL, 10)) ||
+         set(exception, "client_version", PyLong_FromString(err->actual, NULL, 10))))
         return -1;
     return 0;
+}
+
+/* The text of attribute `name`, "" where there is none. */
+static void get_text(PyObject *exception, const char *name, char *out, size_t size)
+{
+    PyObject *value = PyObject_GetAttrString(exception, name), *as_text = NULL;
+    const char *bytes = NULL;
+
+    if (value != NULL && value != Py_None)
+        as_text = PyObject_Str(value);
+    if (as_text != NULL)
+        bytes = PyUnicode_AsUTF8AndSize(as_text, NULL);
+    PyOS_snprintf(out, size, "%s", bytes == NULL ? "" : bytes);
+    Py_XDECREF(as_text);
+    Py_XDECREF(value);
+    PyErr_Clear();
+}
+
+int cspy_refusal(cspy_state *state, PyObject *exception, csync_error *err)
+{
+    PyObject *as_text;
+
+    if (PyObject_IsInstance(exception, class_of(state, CSYNC_EFULLRESYNC)) == 1)
+        err->code = CSYNC_EFULLRESYNC;
+    else if (PyObject_IsInstance(exception, class_of(state, CSYNC_ECLOCK)) == 1)
+        err->code = CSYNC_ECLOCK;
+    else
+        return 0;
+    get_text(exception, err->code == CSYNC_ECLOCK ? "expected" : "oldest_version", err->expected,
+             sizeof err->expected);
+    get_text(exception, err->code == CSYNC_ECLOCK ? "actual" : "client_version", err->actual,
+             sizeof err->actual);
+    as_text = PyObject_Str(exception);
+    PyErr_Clear();
+    if (as_text != NULL && PyUnicode_AsUTF8AndSize(as_text, NULL) != NULL)
+        PyOS_snprintf(err->message, sizeof err->message, "%s",
+                      PyUnicode_AsUTF8AndSize(as_text, NULL));
+    Py_XDECREF(as_text);
+    PyErr_Clear();
+    return err->code;
 }
 
 PyObject *cspy_raise(cspy_state *state, const csync_error *err)

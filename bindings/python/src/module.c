@@ -164,6 +164,7 @@ static int load_python_side(cspy_state *state)
         state->outcome = take(model, "Outcome");
         state->progress = take(model, "Progress");
         state->step = take(model, "Step");
+        state->position = take(model, "Position");
         state->dump_row = take(json, "dump_row");
     }
     Py_XDECREF(model);
@@ -205,6 +206,7 @@ static int module_exec(PyObject *module)
         each((state)->outcome);                                                                    \
         each((state)->progress);                                                                   \
         each((state)->step);                                                                       \
+        each((state)->position);                                                                    \
         each((state)->dump_row);                                                                   \
         for (int i = 0; i < CSPY_ERRORS; i++)                                                      \
             each((state)->errors[i]);                                                              \

@@ -8,7 +8,8 @@ typedef struct outcomes {
     PyObject_HEAD csync_outcome *outcome;
 } outcomes;
 
-static const char *const statuses[] = {"", "applied", "duplicate", "lost", "parked", "rejected"};
+static const char *const statuses[] = {"", "applied", "duplicate", "lost", "parked", "rejected",
+                                       "conflict"};
 
 static PyObject *wrap(PyTypeObject *type, csync_outcome *owned)
 {
@@ -131,6 +132,12 @@ static PyObject *get_position(PyObject *self, void *unused)
     return PyLong_FromLongLong(csync_outcome_position(((outcomes *)self)->outcome));
 }
 
+static PyObject *get_epoch(PyObject *self, void *unused)
+{
+    (void)unused;
+    return cspy_text(csync_outcome_epoch(((outcomes *)self)->outcome));
+}
+
 static PyMethodDef methods[] = {
     {"to_json", outcomes_to_json, METH_NOARGS,
      "to_json($self, /)\n--\n\nA JSON text that Outcomes.from_json reads."},
@@ -142,6 +149,7 @@ static PyMethodDef methods[] = {
 static PyGetSetDef getset[] = {
     {"position", get_position, NULL,
      "The version up to which the receiver has the sender's log now.", NULL},
+    {"epoch", get_epoch, NULL, "The epoch of that position, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -381,12 +381,74 @@ static PyObject *replica_changes(PyObject *self, PyObject *args)
     csync_batch *batch = NULL;
     plain p;
 
-    if (!PyArg_ParseTuple(args, "LiL", &since, &fetch.limit, &max_bytes) || begin(&p, self))
+    if (!PyArg_ParseTuple(args, "LiLzzz", &since, &fetch.limit, &max_bytes, &fetch.epoch,
+                          &fetch.origin, &fetch.cursor) ||
+        begin(&p, self))
         return NULL;
     fetch.since = since;
     fetch.max_bytes = max_bytes;
     return end(&p, csync_changes(p.handle, &fetch, &batch, &p.err)) ? NULL
                                                                     : cspy_batch_take(state, batch);
+}
+
+static PyObject *replica_clients(PyObject *self, PyObject *args)
+{
+    int stale_days;
+    char *json = NULL;
+    plain p;
+
+    if (!PyArg_ParseTuple(args, "i", &stale_days) || begin(&p, self))
+        return NULL;
+    return end(&p, csync_clients(p.handle, stale_days, &json, &p.err)) ? NULL : cspy_take_text(json);
+}
+
+static PyObject *replica_register_client(PyObject *self, PyObject *args)
+{
+    const char *origin;
+    long long version;
+    plain p;
+
+    if (!PyArg_ParseTuple(args, "sL", &origin, &version) || begin(&p, self))
+        return NULL;
+    return end(&p, csync_register_client(p.handle, origin, version, &p.err)) ? NULL
+                                                                             : Py_NewRef(Py_None);
+}
+
+static PyObject *replica_forget_client(PyObject *self, PyObject *args)
+{
+    const char *origin;
+    plain p;
+
+    if (!PyArg_ParseTuple(args, "s", &origin) || begin(&p, self))
+        return NULL;
+    return end(&p, csync_forget_client(p.handle, origin, &p.err)) ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *replica_safe_version(PyObject *self, PyObject *args)
+{
+    int stale_days;
+    int64_t version = 0;
+    plain p;
+
+    if (!PyArg_ParseTuple(args, "i", &stale_days) || begin(&p, self))
+        return NULL;
+    return end(&p, csync_safe_version(p.handle, stale_days, &version, &p.err))
+               ? NULL
+               : PyLong_FromLongLong(version);
+}
+
+static PyObject *replica_purge(PyObject *self, PyObject *args)
+{
+    csync_purge_options options = {.struct_size = sizeof options};
+    csync_purged purged = {.struct_size = sizeof purged};
+    plain p;
+
+    if (!PyArg_ParseTuple(args, "i", &options.stale_days) || begin(&p, self))
+        return NULL;
+    if (end(&p, csync_purge(p.handle, &options, &purged, &p.err)))
+        return NULL;
+    return Py_BuildValue("(LLL)", (long long)purged.version, (long long)purged.entries,
+                         (long long)purged.tombstones);
 }
 
 /* ---- Calls with callbacks ----------------------------------------------------------------------- */
@@ -583,6 +645,11 @@ static PyMethodDef methods[] = {
     {"_suppress_begin", replica_suppress_begin, METH_NOARGS, NULL},
     {"_suppress_end", replica_suppress_end, METH_VARARGS, NULL},
     {"_changes", replica_changes, METH_VARARGS, NULL},
+    {"_clients", replica_clients, METH_VARARGS, NULL},
+    {"_register_client", replica_register_client, METH_VARARGS, NULL},
+    {"_forget_client", replica_forget_client, METH_VARARGS, NULL},
+    {"_safe_version", replica_safe_version, METH_VARARGS, NULL},
+    {"_purge", replica_purge, METH_VARARGS, NULL},
     {"_execute", replica_execute, METH_VARARGS, NULL},
     {"_apply", replica_apply, METH_VARARGS, NULL},
     {"_sync", replica_sync, METH_VARARGS, NULL},

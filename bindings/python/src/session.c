@@ -93,8 +93,10 @@ static PyObject *step_object(cspy_state *state, const csync_step *step)
 {
     switch (step->kind) {
     case CSYNC_STEP_FETCH:
-        return PyObject_CallFunction(state->step, "sLiL", "fetch", (long long)step->fetch.since,
-                                     step->fetch.limit, (long long)step->fetch.max_bytes);
+    case CSYNC_STEP_SNAPSHOT:
+        return PyObject_CallFunction(state->step, "sNiL", "fetch",
+                                     cspy_position_new(state, &step->fetch), step->fetch.limit,
+                                     (long long)step->fetch.max_bytes);
     case CSYNC_STEP_SEND:
         return PyObject_CallFunction(state->step, "siiiN", "send", 0, 0, 0,
                                      cspy_batch_copy(state, step->batch));
@@ -144,6 +146,30 @@ static PyObject *session_outcome(PyObject *object, PyObject *args)
     return rc ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *session_refused(PyObject *object, PyObject *exception)
+{
+    session *self = (session *)object;
+    csync_error why = CSYNC_ERROR_INIT;
+    int rc;
+    use u;
+
+    if (!cspy_refusal(self->call.state, exception, &why)) {
+        if (PyExceptionInstance_Check(exception))
+            PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        else
+            PyErr_Format(PyExc_TypeError, "refused() takes an exception, not %R", exception);
+        return NULL;
+    }
+    self->call.refusal = Py_NewRef(exception); /* the very object, if it stays at that */
+    self->call.refusal_code = why.code;
+    if (begin(&u, object)) {
+        Py_CLEAR(self->call.refusal);
+        return NULL;
+    }
+    rc = csync_session_refused(self->session, &why, &u.err);
+    return end(&u, rc) ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *session_result(PyObject *object, PyObject *unused)
 {
     csync_result result = {.struct_size = sizeof result};
@@ -189,6 +215,10 @@ static PyMethodDef methods[] = {
     {"outcome", session_outcome, METH_VARARGS,
      "outcome($self, answer=None, /)\n--\n\n"
      "Answers a \"send\" step with what the peer's apply() returned; None: all taken."},
+    {"refused", session_refused, METH_O,
+     "refused($self, exception, /)\n--\n\n"
+     "The peer failed at the step. Returns when the session knows a way on (FullResyncRequired,\n"
+     "ClockSkewError), else raises the exception."},
     {"_result", session_result, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -6,11 +6,11 @@
 #include <string.h>
 #include "csync.h"
 
-enum { CSPY_ERRORS = 15 };
+enum { CSPY_ERRORS = 16 };
 
 typedef struct cspy_state {
     PyTypeObject *replica_type, *batch_type, *outcomes_type, *session_type;
-    PyObject *change, *outcome, *progress, *step; /* classes of csync._model */
+    PyObject *change, *outcome, *progress, *step, *position; /* classes of csync._model */
     PyObject *dump_row; /* function of csync._json */
     PyObject *errors[CSPY_ERRORS]; /* in the order of error.c's table */
 } cspy_state;

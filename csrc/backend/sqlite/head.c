@@ -162,8 +162,15 @@ static int parked_payload(cs_sqlite *b, int64_t id, cs_buf *out, csync_error *er
     return rc;
 }
 
-/* Row or parked payload of the head at hand; *live 0 when the row is not there. */
-static int head_payload(cs_sqlite *b, cs_table *t, const cs_head *head, int64_t parked, cs_buf *out,
+const char *sq_base_text(const cs_head *head, char text[CS_STAMP_SIZE])
+{
+    if (!head->agreed && !head->has_base)
+        return NULL;
+    cs_stamp_format(head->agreed ? &head->stamp : &head->base, text);
+    return text;
+}
+
+int sq_head_payload(cs_sqlite *b, cs_table *t, const cs_head *head, int64_t parked, cs_buf *out,
                         int *live, csync_error *err)
 {
     *live = 0;
@@ -179,7 +186,7 @@ int sq_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, cs
 {
     cs_sqlite *b = (cs_sqlite *)base;
     char timestamp[CS_TIME_SIZE];
-    csync_change out = {sizeof out, 0, 0, NULL, NULL, NULL, NULL, NULL, 0};
+    csync_change out = {.struct_size = sizeof out};
     cs_buf payload = {0};
     cs_head head;
     int64_t parked = 0;
@@ -192,7 +199,7 @@ int sq_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, cs
         rc = cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" has no row %.200s", item->table->name,
                      item->change->pub.pk);
     if (rc == CSYNC_OK)
-        rc = head_payload(b, item->table, &head, parked, &payload, &live, err);
+        rc = sq_head_payload(b, item->table, &head, parked, &payload, &live, err);
     if (rc == CSYNC_OK) {
         cs_time_format(head.stamp.ts, timestamp);
         out.version = head.version;

@@ -88,8 +88,8 @@ static int next_version(cs_sqlite *b, int64_t *out, csync_error *err)
     return rc;
 }
 
-/* The key as the row spells it ('a' or 'A', 1 or 1.0), where there is a row: its payload spells it so. */
-static int head_key(cs_sqlite *b, cs_table *t, sqlite3_stmt *head, cs_buf *pk, csync_error *err)
+/* 'a' or 'A', 1 or 1.0: the payload spells it as the row does. */
+int sq_head_key(cs_sqlite *b, cs_table *t, sqlite3_stmt *head, cs_buf *pk, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *row;
@@ -125,7 +125,7 @@ static int log_head(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, int64_t versi
     sqlite3_stmt *put;
     int rc;
 
-    rc = head_key(b, t, stmt, &pk, err);
+    rc = sq_head_key(b, t, stmt, &pk, err);
     cs_time_format(sqlite3_column_int64(stmt, n), timestamp);
     change.timestamp = timestamp;
     change.operation = sqlite3_column_int64(stmt, n + 3) & SQ_DELETED ? CSYNC_DELETE : CSYNC_INSERT;

@@ -40,7 +40,7 @@ static int commit(cs_backend *base, csync_error *err)
     if (rc == CSYNC_OK)
         rc = sq_run(b, stmt, err);
     if (rc == CSYNC_OK)
-        b->in_tx = 0;
+        b->in_tx = b->epoch_new = 0;
     return rc;
 }
 
@@ -58,6 +58,9 @@ static void rollback(cs_backend *base)
            sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_INTERRUPT)
         ;
     b->flag_set = b->suppressed = 0;
+    if (b->epoch_new)
+        b->epoch[0] = 0;
+    b->epoch_new = 0;
     base->relay = 0; /* what the transaction switched on is off again; the next one reads it */
     b->foreign_from = b->foreign_to = 0;
     sq_forget_all(b);
@@ -134,6 +137,26 @@ static const cs_backend_ops ops = {
     .retry_parked = sq_retry_parked,
     .raise_clock = sq_raise_clock,
     .stamp_now = sq_stamp_now,
+    .wall_clock = sq_wall_clock,
+    .stamp_again = sq_stamp_again,
+    .settle = sq_settle,
+    .settled = sq_settled,
+    .position = sq_position,
+    .judge = sq_judge,
+    .floors = sq_floors,
+    .purge = sq_purge,
+    .snapshot_page = sq_snapshot_page,
+    .snapshot_get = sq_snapshot_get,
+    .snapshot_put = sq_snapshot_put,
+    .snapshot_seen = sq_snapshot_seen,
+    .snapshot_unseen = sq_snapshot_unseen,
+    .reply_get = sq_reply_get,
+    .reply_put = sq_reply_put,
+    .client_put = sq_client_put,
+    .client_silence = sq_client_silence,
+    .client_forget = sq_client_forget,
+    .clients = sq_clients,
+    .safe_version = sq_safe_version,
     .peer_get = sq_peer_get,
     .peer_put = sq_peer_put,
     .other_peers = sq_other_peers,

@@ -2,12 +2,14 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
 
 /* The log entry at hand, and what its head says of it. */
 typedef struct entry {
     csync_change change;
     cs_table *table;
     int64_t parked; /* id, 0: not parked */
+    char base[CS_STAMP_SIZE];
     cs_buf payload; /* where it was not in the log */
     cs_buf pk; /* where the log has text that is not UTF-8 */
 } entry;
@@ -19,6 +21,7 @@ static void read_entry(cs_sqlite *b, sqlite3_stmt *stmt, entry *e)
     csync_change *c = &e->change;
 
     c->struct_size = sizeof *c;
+    c->base = NULL;
     c->version = sqlite3_column_int64(stmt, 0);
     c->table = sq_column_text(b, stmt, 1);
     c->pk = sq_column_text(b, stmt, 2);
@@ -52,31 +55,25 @@ static int is_parked_head(cs_sqlite *b, entry *e, csync_error *err)
     return rc < 0 ? rc : current;
 }
 
-/* 1 when the entry is its row's head and did not come from `skip_via`. */
-static int is_head(cs_sqlite *b, entry *e, int64_t skip_via, csync_error *err)
+/* 1 when the entry is its row's head and did not come from request->skip_via. */
+static int is_head(cs_sqlite *b, entry *e, const cs_page_request *request, csync_error *err)
 {
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int current = 0;
+    int64_t via = 0;
+    cs_head head;
     int rc = sq_read_key(b, e->table, e->change.pk, strlen(e->change.pk), err);
 
     if (rc == CSYNC_EINVAL)
         return 0; /* a row without a usable key has no head */
     if (rc == CSYNC_OK)
-        rc = sq_table_stmt(b, e->table, SQT_HEAD_GET, &stmt, err);
+        rc = sq_head_get(b, e->table, &head, &via, &e->parked, err);
     if (rc != CSYNC_OK)
         return rc;
-    sq_bind_key(b, stmt, e->table);
-    rc = sq_step(b, stmt, err);
-    if (rc == 1) {
-        current = sqlite3_column_int64(stmt, 0) == e->change.version &&
-                  (!skip_via || sqlite3_column_int64(stmt, 5) != skip_via);
-        e->parked = sqlite3_column_int64(stmt, 6);
-    }
-    sqlite3_reset(stmt);
-    if (rc == 0)
+    if (!head.found)
         return is_parked_head(b, e, err);
-    return rc < 0 ? rc : current;
+    if (request->bases)
+        e->change.base = sq_base_text(&head, e->base);
+    return (head.version == e->change.version || !CS_RULE(HEADS_ONLY)) &&
+           (!request->skip_via || via != request->skip_via);
 }
 
 static int read_parked_payload(cs_sqlite *b, entry *e, csync_error *err)
@@ -141,7 +138,7 @@ static int add_entry(cs_sqlite *b, sqlite3_stmt *stmt, entry *e, const cs_page_r
     int rc;
 
     read_entry(b, stmt, e);
-    rc = e->table ? is_head(b, e, request->skip_via, err) : is_parked_head(b, e, err);
+    rc = e->table ? is_head(b, e, request, err) : is_parked_head(b, e, err);
     if (rc == 1 && e->table)
         rc = complete(b, e, err);
     return rc == 1 ? append(batch, &e->change, err) : rc;

@@ -25,8 +25,15 @@ static const char tables_sql[] =
     " name TEXT NOT NULL UNIQUE, capture INTEGER NOT NULL, fingerprint TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS main._sync_origins(id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE);"
     "CREATE TABLE IF NOT EXISTS main._sync_peers(id INTEGER PRIMARY KEY, peer TEXT NOT NULL UNIQUE,"
-    " pulled INTEGER NOT NULL, pushed INTEGER NOT NULL, accepted INTEGER NOT NULL,"
-    " last_seen TEXT NOT NULL);"
+    " pulled INTEGER NOT NULL, pulled_epoch TEXT NOT NULL, pushed INTEGER NOT NULL,"
+    " pushed_epoch TEXT NOT NULL, last_seen TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS main._sync_replies(peer INTEGER PRIMARY KEY,"
+    " idempotency_key TEXT NOT NULL,"
+    " reply TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS main._sync_snapshots(peer INTEGER PRIMARY KEY, number INTEGER NOT NULL,"
+    " version INTEGER NOT NULL, epoch TEXT NOT NULL, floor_ts INTEGER NOT NULL, cursor TEXT NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS main._sync_epochs(id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " epoch TEXT NOT NULL UNIQUE, first_version INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS main._sync_parked(id INTEGER PRIMARY KEY, table_name TEXT NOT NULL,"
     " pk_value TEXT NOT NULL, operation TEXT NOT NULL, payload TEXT, origin TEXT NOT NULL,"
     " timestamp TEXT NOT NULL, seq INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,"
@@ -76,7 +83,9 @@ static int create(cs_sqlite *b, const char *origin, csync_error *err)
 {
     int rc = sq_exec(b, tables_sql, err);
 
-    return rc == CSYNC_OK ? settle_origin(b, origin, err) : rc;
+    if (rc == CSYNC_OK)
+        rc = settle_origin(b, origin, err);
+    return rc == CSYNC_OK ? sq_remember_file(b, err) : rc;
 }
 
 /* The session row as no crash of ours leaves it: another tool's leftover, or gone. Without it nothing would
@@ -95,12 +104,16 @@ static int mend_session(cs_sqlite *b, csync_error *err)
                    err);
 }
 
-/* Opening a replica again writes nothing, so that it never waits for a writer. */
+/* Opening a replica again writes nothing, so that it never waits for a writer; unless the file is a copy. */
 static int load(cs_sqlite *b, const char *origin, csync_error *err)
 {
     int rc = settle_origin(b, origin, err);
 
-    return rc == CSYNC_OK ? mend_session(b, err) : rc;
+    if (rc == CSYNC_OK)
+        rc = mend_session(b, err);
+    if (rc == CSYNC_OK)
+        rc = sq_settle_identity(b, origin != NULL, err);
+    return rc == CSYNC_OK ? settle_origin(b, NULL, err) : rc;
 }
 
 int sq_init(cs_backend *base, const char *origin, csync_error *err)

@@ -19,6 +19,8 @@ enum { SQ_DELETED = 1, SQ_AGREED = 2 };
 enum { SQ_BULK = 50, SQ_BULK_COLUMNS = 100 };
 /* Parameters of a head besides its key. */
 enum { SQ_HEAD_PARAMS = 6 };
+/* Of an epoch's id, with its NUL. */
+enum { SQ_EPOCH_ID_SIZE = 17 };
 
 /* Statements that do not depend on a user table; their SQL is in statement.c. */
 enum sq_fixed {
@@ -49,6 +51,22 @@ enum sq_fixed {
     SQ_PEER_GET,
     SQ_PEER_PUT,
     SQ_PEER_OTHER,
+    SQ_EPOCH_ADD,
+    SQ_EPOCH_GET,
+    SQ_EPOCH_NEWEST,
+    SQ_CLIENT_PUT,
+    SQ_CLIENT_SILENCE,
+    SQ_CLIENT_FORGET,
+    SQ_CLIENT_LIST,
+    SQ_CLIENT_SAFE,
+    SQ_LOG_TRIM,
+    SQ_REPLY_GET,
+    SQ_REPLY_PUT,
+    SQ_SNAPSHOT_GET,
+    SQ_SNAPSHOT_PUT,
+    SQ_SNAPSHOT_DROP,
+    SQ_WALL_CLOCK,
+    SQ_CLOCK_SET,
     SQ_PARK_ADD,
     SQ_PARK_DROP,
     SQ_PARK_GET,
@@ -57,6 +75,7 @@ enum sq_fixed {
     SQ_PARK_FIND,
     SQ_PARK_FORGET,
     SQ_PARK_OF,
+    SQ_PARK_AFTER,
     SQ_PARK_COUNT,
     SQ_CONFLICT_ADD,
     SQ_CONFLICT_LIST,
@@ -73,6 +92,14 @@ enum sq_per_table {
     SQT_HEAD_AGREE, /* key, ts, origin, seq: agreed if it is the head, else the base */
     SQT_HEAD_PARK, /* key, id of the parked change or 0 */
     SQT_HEAD_VERSION, /* key, version: gives an unlogged head its log entry */
+    SQT_HEAD_SEEN, /* key, number of a snapshot that has it */
+    SQT_HEADS_ALL, /* key columns in order ... */
+    SQT_HEADS_AFTER, /* ... behind a key */
+    SQT_HEADS_UNSEEN, /* number, ts, own origin -> key columns of live heads that a peer once had */
+    SQT_HEADS_AHEAD, /* own origin, ts -> key columns of later heads that no peer has */
+    SQT_HEADS_LATEST, /* -> the latest ts */
+    SQT_TOMBSTONES, /* version -> count and latest ts of the deleted rows up to it */
+    SQT_TOMBSTONES_FORGET, /* version */
     SQT_HEAD_UNLOGGED, /* key columns and stamp of the heads without a log entry; ?1 0: only our own */
     SQT_ROW_GET,
     SQT_ROW_PUT,
@@ -107,6 +134,8 @@ typedef struct cs_sqlite {
     int suppressed;
     int flag_set; /* _sync_session.sync_active is 1 in the open transaction */
     int64_t me; /* id of base.origin */
+    char epoch[SQ_EPOCH_ID_SIZE]; /* that this handle has begun; "": none yet */
+    int epoch_new; /* in the open transaction */
     char *last_origin; /* the origin looked up last ... */
     int64_t last_origin_id; /* ... and its id */
     char **origin_texts; /* by id */
@@ -186,6 +215,10 @@ int sq_origin_id(cs_sqlite *b, const char *origin, int64_t *id, csync_error *err
 int sq_origin_text(cs_sqlite *b, int64_t id, const char **out, csync_error *err);
 int sq_raise_clock(cs_backend *b, int64_t ts, csync_error *err);
 int sq_stamp_now(cs_backend *b, int64_t *ts, csync_error *err);
+int sq_wall_clock(cs_backend *b, int64_t *ts, csync_error *err);
+int sq_reply_get(cs_backend *b, int64_t peer, const char *key, cs_buf *reply, int *found,
+                 csync_error *err);
+int sq_reply_put(cs_backend *b, int64_t peer, const char *key, const char *reply, csync_error *err);
 int sq_peer_get(cs_backend *b, const char *peer, cs_peer *out, csync_error *err);
 int sq_peer_put(cs_backend *b, const char *peer, cs_peer *value, csync_error *err);
 int sq_other_peers(cs_backend *b, const char *peer, int *found, csync_error *err);
@@ -193,6 +226,40 @@ int sq_state(cs_backend *b, csync_state *out, csync_error *err);
 int sq_conflict_add(cs_backend *b, const cs_conflict *conflict, csync_error *err);
 int sq_conflicts(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                  csync_error *err);
+
+/* epoch.c - positions in the log. */
+int sq_settle(cs_backend *b, csync_error *err);
+int sq_settled(cs_backend *b, int *settled, csync_error *err);
+int sq_position(cs_backend *b, cs_position *out, csync_error *err);
+int sq_judge(cs_backend *b, const cs_position *position, cs_verdict *out, csync_error *err);
+
+/* identity.c - copied files. */
+int sq_remember_file(cs_sqlite *b, csync_error *err);
+/* *is_copy 1: the file is not the one that csync's tables were made in. */
+int sq_is_copy(cs_sqlite *b, int *is_copy, csync_error *err);
+/* Gives a copy an origin of its own, unless the caller insists on its origin. Outside a transaction. */
+int sq_settle_identity(cs_sqlite *b, int pinned, csync_error *err);
+
+/* client.c - clients, floors and purge. */
+int sq_client_put(cs_backend *b, const char *origin, int64_t version, csync_error *err);
+int sq_client_silence(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
+int sq_client_forget(cs_backend *b, const char *origin, csync_error *err);
+int sq_clients(cs_backend *b, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);
+int sq_safe_version(cs_backend *b, int stale_days, int64_t *version, csync_error *err);
+int sq_floors(cs_backend *b, cs_floors *out, csync_error *err);
+int sq_purge(cs_backend *b, int64_t version, csync_purged *out, csync_error *err);
+
+/* snapshot.c */
+int sq_snapshot_page(cs_backend *b, const cs_page_request *request, csync_batch *batch, cs_buf *next,
+                     csync_error *err);
+int sq_snapshot_get(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
+int sq_snapshot_put(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
+int sq_snapshot_seen(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
+int sq_snapshot_unseen(cs_backend *b, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
+                       csync_error *err);
+
+/* restamp.c */
+int sq_stamp_again(cs_backend *b, int64_t ts, int64_t *count, csync_error *err);
 
 /* schema.c - csync's tables; tracking; the check of the catalogue. */
 int sq_init(cs_backend *b, const char *origin, csync_error *err);
@@ -222,6 +289,12 @@ int sq_set_triggers(cs_sqlite *b, int on, csync_error *err);
 /* head.c - heads of rows. All work on the key in b->key. */
 int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *via, int64_t *parked,
                 csync_error *err);
+/* Row or parked payload of the head; *live 0 when the row is not there. */
+int sq_head_payload(cs_sqlite *b, cs_table *t, const cs_head *head, int64_t parked, cs_buf *out,
+                    int *live, csync_error *err);
+/* What a change says it was based on: the head itself if it is agreed on, else the change last agreed on; NULL:
+ * neither. */
+const char *sq_base_text(const cs_head *head, char text[CS_STAMP_SIZE]);
 int sq_head_set_parked(cs_sqlite *b, cs_table *t, int64_t parked, csync_error *err);
 int sq_heads_get(cs_backend *b, cs_item *items, size_t count, csync_error *err);
 int sq_head_change(cs_backend *b, const cs_item *item, csync_batch *batch, csync_error *err);
@@ -247,6 +320,8 @@ int sq_complete_log(cs_backend *b, int all, csync_error *err);
 int sq_log_top(cs_backend *b, int64_t *version, csync_error *err);
 int sq_pending(cs_backend *b, int64_t since, int *found, csync_error *err);
 int sq_log_change(cs_backend *b, int64_t version, csync_batch *batch, csync_error *err);
+/* The key in the first columns of `head`, as the row spells it. Leaves b->key undefined. */
+int sq_head_key(cs_sqlite *b, cs_table *t, sqlite3_stmt *head, cs_buf *pk, csync_error *err);
 int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int64_t seq,
                   csync_error *err);
 

@@ -166,12 +166,11 @@ int sq_raise_clock(cs_backend *base, int64_t ts, csync_error *err)
     return sq_run(b, stmt, err);
 }
 
-int sq_stamp_now(cs_backend *base, int64_t *ts, csync_error *err)
+static int read_clock(cs_sqlite *b, enum sq_fixed which, int64_t *ts, csync_error *err)
 {
-    cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_CLOCK_GET, &stmt, err);
+    int rc = sq_fixed(b, which, &stmt, err);
 
     *ts = 0;
     if (rc != CSYNC_OK)
@@ -186,6 +185,55 @@ int sq_stamp_now(cs_backend *base, int64_t *ts, csync_error *err)
     }
     sqlite3_reset(stmt);
     return rc;
+}
+
+int sq_stamp_now(cs_backend *base, int64_t *ts, csync_error *err)
+{
+    return read_clock((cs_sqlite *)base, SQ_CLOCK_GET, ts, err);
+}
+
+int sq_wall_clock(cs_backend *base, int64_t *ts, csync_error *err)
+{
+    return read_clock((cs_sqlite *)base, SQ_WALL_CLOCK, ts, err);
+}
+
+/* ---- what was answered to the last push ---- */
+
+int sq_reply_get(cs_backend *base, int64_t peer, const char *key, cs_buf *reply, int *found,
+                 csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_REPLY_GET, &stmt, err);
+
+    *found = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_int(b, stmt, 1, peer);
+    sq_bind_text(b, stmt, 2, key);
+    rc = sq_step(b, stmt, err);
+    if (rc == 1) {
+        *found = 1;
+        cs_buf_puts(reply, sq_column_text(b, stmt, 0));
+        rc = cs_buf_check(reply, err);
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+int sq_reply_put(cs_backend *base, int64_t peer, const char *key, const char *reply, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_REPLY_PUT, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_int(b, stmt, 1, peer);
+    sq_bind_text(b, stmt, 2, key);
+    sq_bind_text(b, stmt, 3, reply);
+    return sq_run(b, stmt, err);
 }
 
 /* ---- peers ---- */
@@ -204,9 +252,8 @@ int sq_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
         out->id = sqlite3_column_int64(stmt, 0);
-        out->pulled = sqlite3_column_int64(stmt, 1);
-        out->pushed = sqlite3_column_int64(stmt, 2);
-        out->accepted = sqlite3_column_int64(stmt, 3);
+        out->pulled = cs_position_make(sqlite3_column_int64(stmt, 1), sq_column_text(b, stmt, 2));
+        out->pushed = cs_position_make(sqlite3_column_int64(stmt, 3), sq_column_text(b, stmt, 4));
         rc = CSYNC_OK;
     }
     sqlite3_reset(stmt);
@@ -223,17 +270,20 @@ int sq_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     if (rc != CSYNC_OK)
         return rc;
     sq_bind_text(b, stmt, 1, peer);
-    sqlite3_bind_int64(stmt, 2, value->pulled);
-    sqlite3_bind_int64(stmt, 3, value->pushed);
-    sqlite3_bind_int64(stmt, 4, value->accepted);
+    sqlite3_bind_int64(stmt, 2, value->pulled.version);
+    sq_bind_text(b, stmt, 3, value->pulled.epoch);
+    sqlite3_bind_int64(stmt, 4, value->pushed.version);
+    sq_bind_text(b, stmt, 5, value->pushed.epoch);
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
         value->id = sqlite3_column_int64(stmt, 0);
         rc = sq_run(b, stmt, err);
     }
     if (rc == CSYNC_OK)
-        rc = sq_state_put_int(b, "last_server_version", value->pulled, err);
-    return rc == CSYNC_OK ? sq_state_put_int(b, "last_push_version", value->pushed, err) : rc;
+        rc = sq_state_put_int(b, "last_server_version", value->pulled.version, err);
+    return rc == CSYNC_OK
+               ? sq_state_put_int(b, "last_push_version", value->pushed.version, err)
+               : rc;
 }
 
 int sq_other_peers(cs_backend *base, const char *peer, int *found, csync_error *err)

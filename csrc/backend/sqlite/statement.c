@@ -5,6 +5,10 @@
 
 #include "base/mem.h"
 
+/* A client that was silent for more than ?1 days; one whose time is none is not stale. */
+#define STALE                                                                                      \
+    "coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0)"
+
 static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_BEGIN] = "BEGIN",
     [SQ_BEGIN_WRITE] = "BEGIN IMMEDIATE",
@@ -39,12 +43,44 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_ORIGIN_ID] = "SELECT id FROM main._sync_origins WHERE origin=?1",
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",
-    [SQ_PEER_GET] = "SELECT id,pulled,pushed,accepted FROM main._sync_peers WHERE peer=?1",
-    [SQ_PEER_PUT] = "INSERT INTO main._sync_peers(peer,pulled,pushed,accepted,last_seen) "
-                    "VALUES(?1,?2,?3,?4,strftime('%Y-%m-%dT%H:%M:%fZ','now')) "
-                    "ON CONFLICT(peer) DO UPDATE SET pulled=excluded.pulled,pushed=excluded.pushed,"
-                    "accepted=excluded.accepted,last_seen=excluded.last_seen RETURNING id",
+    [SQ_PEER_GET] =
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch FROM main._sync_peers WHERE peer=?1",
+    [SQ_PEER_PUT] =
+        "INSERT INTO main._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,last_seen) "
+        "VALUES(?1,?2,?3,?4,?5,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
+        "pulled=excluded.pulled,pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
+        "pushed_epoch=excluded.pushed_epoch,last_seen=excluded.last_seen RETURNING id",
     [SQ_PEER_OTHER] = "SELECT 1 FROM main._sync_peers WHERE peer<>?1 LIMIT 1",
+    [SQ_EPOCH_ADD] = "INSERT INTO main._sync_epochs(epoch,first_version) VALUES(?1,?2)",
+    [SQ_EPOCH_GET] = "SELECT (SELECT min(n.first_version) FROM main._sync_epochs n WHERE n.id>e.id) "
+                     "FROM main._sync_epochs e WHERE e.epoch=?1",
+    [SQ_EPOCH_NEWEST] = "SELECT epoch FROM main._sync_epochs ORDER BY id DESC LIMIT 1",
+    [SQ_CLIENT_PUT] =
+        "INSERT INTO main._sync_clients(origin_id,last_sync_version,last_sync_timestamp,created_at) "
+        "VALUES(?1,?2,strftime('%Y-%m-%dT%H:%M:%fZ','now'),strftime('%Y-%m-%dT%H:%M:%fZ','now')) "
+        "ON CONFLICT(origin_id) DO UPDATE SET last_sync_version=excluded.last_sync_version,"
+        "last_sync_timestamp=excluded.last_sync_timestamp",
+    [SQ_CLIENT_SILENCE] = "SELECT (julianday('now')-julianday(last_sync_timestamp))*86400000 FROM "
+                          "main._sync_clients WHERE origin_id=?1",
+    [SQ_CLIENT_FORGET] = "DELETE FROM main._sync_clients WHERE origin_id=?1",
+    [SQ_CLIENT_LIST] = "SELECT origin_id,last_sync_version,last_sync_timestamp,created_at," STALE
+                       " FROM main._sync_clients ORDER BY last_sync_version,origin_id",
+    [SQ_CLIENT_SAFE] = "SELECT min(last_sync_version) FROM main._sync_clients WHERE NOT " STALE,
+    [SQ_LOG_TRIM] = "DELETE FROM main._sync_log WHERE version<=?1",
+    [SQ_REPLY_GET] = "SELECT reply FROM main._sync_replies WHERE peer=?1 AND "
+                     "idempotency_key=?2",
+    [SQ_REPLY_PUT] = "INSERT INTO main._sync_replies(peer,idempotency_key,reply) VALUES(?1,?2,?3) ON CONFLICT(peer) "
+                     "DO UPDATE SET idempotency_key=excluded.idempotency_key,reply=excluded.reply",
+    [SQ_SNAPSHOT_GET] =
+        "SELECT number,version,epoch,floor_ts,cursor FROM main._sync_snapshots WHERE peer=?1",
+    [SQ_SNAPSHOT_PUT] =
+        "INSERT INTO main._sync_snapshots(peer,number,version,epoch,floor_ts,cursor) "
+        "VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(peer) DO UPDATE SET number=excluded.number,"
+        "version=excluded.version,epoch=excluded.epoch,floor_ts=excluded.floor_ts,"
+        "cursor=excluded.cursor",
+    [SQ_SNAPSHOT_DROP] = "DELETE FROM main._sync_snapshots WHERE peer=?1",
+    [SQ_WALL_CLOCK] = "SELECT strftime('%Y-%m-%dT%H:%M:%fZ','now')",
+    [SQ_CLOCK_SET] = "UPDATE main._sync_session SET clock=?1 WHERE rowid=1",
     [SQ_PARK_ADD] = "INSERT INTO main._sync_parked"
                     "(table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,since) "
                     "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,strftime('%Y-%m-%dT%H:%M:%fZ','now'))",
@@ -62,6 +98,9 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_PARK_OF] =
         "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,since "
         "FROM main._sync_parked WHERE table_name=?1 ORDER BY timestamp DESC,origin DESC,seq DESC",
+    [SQ_PARK_AFTER] =
+        "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,since "
+        "FROM main._sync_parked WHERE id>?1 ORDER BY id",
     [SQ_PARK_COUNT] = "SELECT count(*) FROM main._sync_parked",
     [SQ_CONFLICT_ADD] =
         "INSERT INTO main._sync_conflicts(at,table_name,pk_value,strategy,decision,"

@@ -178,6 +178,80 @@ static void head_version(cs_buf *s, const cs_table *t)
     put_head_where(s, t);
 }
 
+static void head_seen(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(s, "UPDATE ");
+    put_heads_name(s, t);
+    cs_buf_printf(s, " SET seen=?%zu", t->key_count + 1);
+    put_head_where(s, t);
+}
+
+static void select_keys(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(s, "SELECT ");
+    put_head_keys(s, t);
+    cs_buf_puts(s, " FROM ");
+    put_heads_name(s, t);
+}
+
+static void heads_all(cs_buf *s, const cs_table *t)
+{
+    select_keys(s, t);
+    cs_buf_puts(s, " ORDER BY ");
+    put_head_keys(s, t);
+}
+
+static void heads_after(cs_buf *s, const cs_table *t)
+{
+    select_keys(s, t);
+    cs_buf_puts(s, " WHERE (");
+    put_head_keys(s, t);
+    cs_buf_puts(s, ")>(");
+    put_params(s, 1, t->key_count);
+    cs_buf_puts(s, ") ORDER BY ");
+    put_head_keys(s, t);
+}
+
+static void heads_unseen(cs_buf *s, const cs_table *t)
+{
+    select_keys(s, t);
+    cs_buf_printf(s,
+                  " WHERE seen<>?1 AND NOT state&%d AND ts<=?2 AND (state&%d OR base_origin<>0 OR "
+                  "origin<>?3)",
+                  SQ_DELETED, SQ_AGREED);
+}
+
+static void heads_ahead(cs_buf *s, const cs_table *t)
+{
+    select_keys(s, t);
+    cs_buf_printf(s, " WHERE origin=?1 AND NOT state&%d AND ts>?2 ORDER BY ts,seq", SQ_AGREED);
+}
+
+static void heads_latest(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(s, "SELECT coalesce(max(ts),0) FROM ");
+    put_heads_name(s, t);
+}
+
+/* A delete that could not be carried out is still to be done. */
+static void put_tombstones_where(cs_buf *s, const cs_table *t)
+{
+    put_heads_name(s, t);
+    cs_buf_printf(s, " WHERE state&%d AND parked=0 AND version<=?1", SQ_DELETED);
+}
+
+static void tombstones(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(s, "SELECT count(*),coalesce(max(ts),0) FROM ");
+    put_tombstones_where(s, t);
+}
+
+static void tombstones_forget(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(s, "DELETE FROM ");
+    put_tombstones_where(s, t);
+}
+
 static void head_unlogged(cs_buf *s, const cs_table *t)
 {
     cs_buf_puts(s, "SELECT ");
@@ -308,7 +382,11 @@ static void (*const builders[SQT_COUNT])(cs_buf *, const cs_table *) = {
     [SQT_ROW_GET] = row_get,           [SQT_ROW_PUT] = row_put,
     [SQT_ROW_DELETE] = row_delete,     [SQT_ROW_SCAN] = row_scan,
     [SQT_ORPHANS] = orphans,           [SQT_HEADS_TAKE] = heads_take,
-    [SQT_ROWS_PUT] = rows_put,
+    [SQT_ROWS_PUT] = rows_put,         [SQT_HEAD_SEEN] = head_seen,
+    [SQT_HEADS_ALL] = heads_all,       [SQT_HEADS_AFTER] = heads_after,
+    [SQT_HEADS_UNSEEN] = heads_unseen, [SQT_HEADS_AHEAD] = heads_ahead,
+    [SQT_HEADS_LATEST] = heads_latest, [SQT_TOMBSTONES] = tombstones,
+    [SQT_TOMBSTONES_FORGET] = tombstones_forget,
 };
 
 static sq_prepared *prepared_of(cs_table *t)

@@ -55,7 +55,7 @@ int sq_create_heads(cs_sqlite *b, const cs_table *t, csync_error *err)
                       "seq INTEGER NOT NULL,state INTEGER NOT NULL,via INTEGER NOT NULL,"
                       "parked INTEGER NOT NULL DEFAULT 0,base_version INTEGER NOT NULL DEFAULT 0,"
                       "base_ts INTEGER NOT NULL DEFAULT 0,base_origin INTEGER NOT NULL DEFAULT 0,"
-                      "base_seq INTEGER NOT NULL DEFAULT 0");
+                      "base_seq INTEGER NOT NULL DEFAULT 0,seen INTEGER NOT NULL DEFAULT 0");
     if (!t->rowid_key) {
         for (size_t i = 0; i < t->key_count; i++)
             cs_buf_printf(&sql, "%sk%zu", i ? "," : ",PRIMARY KEY(", i + 1);

@@ -1,0 +1,222 @@
+/* epoch.c - whether a position belongs to this log.
+ *
+ * Each handle that serves the log begins an epoch: a random id and the version that the log ended with. The
+ * text that travels with a version is "ID.ASOF.MARK": the newest epoch, the end of the log when it was given
+ * out, and a check sum of the entry there. A database that was restored from a backup either lacks the epoch,
+ * or has ended it before ASOF, or has written another entry there since. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
+#include "base/uuid.h"
+
+static int random_id(char out[SQ_EPOCH_ID_SIZE], csync_error *err)
+{
+    char uuid[CS_UUID_SIZE];
+    size_t n = 0;
+    int rc = cs_uuid4(uuid, err);
+
+    for (size_t i = 0; rc == CSYNC_OK && n < SQ_EPOCH_ID_SIZE - 1; i++)
+        if (uuid[i] != '-')
+            out[n++] = uuid[i];
+    out[n] = 0;
+    return rc;
+}
+
+/* What no peer's position names any more is forgotten; and there are at most 1000. */
+static const char prune_sql[] =
+    "DELETE FROM main._sync_epochs WHERE id<(SELECT min(e.id) FROM main._sync_epochs e JOIN "
+    "main._sync_peers p ON e.epoch=substr(p.pushed_epoch,1,16)) OR id<=(SELECT max(id)-1000 FROM "
+    "main._sync_epochs)";
+
+int sq_settle(cs_backend *base, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    sqlite3_stmt *stmt;
+    int64_t top = 0;
+    int settled = 0;
+    int rc = sq_settled(base, &settled, err);
+
+    if (rc != CSYNC_OK || settled)
+        return rc;
+    rc = random_id(b->epoch, err);
+    if (rc == CSYNC_OK)
+        rc = sq_log_top(base, &top, err);
+    if (rc == CSYNC_OK)
+        rc = sq_fixed(b, SQ_EPOCH_ADD, &stmt, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, b->epoch);
+    sq_bind_int(b, stmt, 2, top);
+    b->epoch_new = 1;
+    rc = sq_run(b, stmt, err);
+    return rc == CSYNC_OK ? sq_exec(b, prune_sql, err) : rc;
+}
+
+/* Columns of SQ_EPOCH_GET: *end is the version at which the next epoch began. */
+static int get_epoch(cs_sqlite *b, const char *id, int *found, int64_t *end, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_EPOCH_GET, &stmt, err);
+
+    *found = 0;
+    *end = INT64_MAX;
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, id);
+    rc = sq_step(b, stmt, err);
+    if (rc == 1) {
+        *found = 1;
+        if (sqlite3_column_type(stmt, 0) != SQLITE_NULL)
+            *end = sqlite3_column_int64(stmt, 0);
+        rc = CSYNC_OK;
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+/* A backup may have been restored under an open handle. */
+int sq_settled(cs_backend *base, int *settled, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    int64_t end;
+
+    *settled = 0;
+    return b->epoch[0] ? get_epoch(b, b->epoch, settled, &end, err) : CSYNC_OK;
+}
+
+static uint32_t add_text(uint32_t sum, const char *text)
+{
+    for (; text && *text; text++)
+        sum = (sum ^ (unsigned char)*text) * 16777619u; /* FNV-1a */
+    return sum * 16777619u;
+}
+
+/* The check sum of the log's entry; 0: there is none (any more). */
+static int mark_of(cs_sqlite *b, int64_t version, uint32_t *mark, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_ENTRY, &stmt, err);
+
+    *mark = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_int(b, stmt, 1, version);
+    rc = sq_step(b, stmt, err);
+    if (rc == 1) {
+        *mark = 2166136261u;
+        for (int column = 1; column <= 3; column++)
+            *mark = add_text(*mark, sq_column_text(b, stmt, column));
+        *mark = add_text(*mark, sq_column_text(b, stmt, 6));
+        *mark += *mark == 0;
+        rc = CSYNC_OK;
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+static int newest_epoch(cs_sqlite *b, char out[SQ_EPOCH_ID_SIZE], csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_EPOCH_NEWEST, &stmt, err);
+
+    out[0] = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = sq_step(b, stmt, err);
+    if (rc == 1)
+        snprintf(out, SQ_EPOCH_ID_SIZE, "%s", sq_column_text(b, stmt, 0));
+    sqlite3_reset(stmt);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
+int sq_position(cs_backend *base, cs_position *out, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    char id[SQ_EPOCH_ID_SIZE];
+    uint32_t mark = 0;
+    int rc = sq_log_top(base, &out->version, err);
+
+    out->epoch[0] = 0;
+    if (rc == CSYNC_OK)
+        rc = newest_epoch(b, id, err);
+    if (rc == CSYNC_OK)
+        rc = mark_of(b, out->version, &mark, err);
+    if (rc == CSYNC_OK)
+        snprintf(out->epoch, sizeof out->epoch, "%s.%lld.%08x", id, (long long)out->version, mark);
+    return rc;
+}
+
+/* The parts of an epoch's text. */
+typedef struct epoch {
+    char id[SQ_EPOCH_ID_SIZE];
+    int64_t asof;
+    uint32_t mark;
+} epoch;
+
+static int parse(const char *text, epoch *out)
+{
+    size_t n = strspn(text, "0123456789abcdef");
+    char *end;
+
+    if (n != SQ_EPOCH_ID_SIZE - 1 || text[n] != '.' || !strchr("0123456789", text[n + 1]))
+        return -1;
+    memcpy(out->id, text, n);
+    out->id[n] = 0;
+    out->asof = strtoll(text + n + 1, &end, 10);
+    if (*end != '.' || strspn(end + 1, "0123456789abcdef") != 8 || end[9] != 0)
+        return -1;
+    out->mark = (uint32_t)strtoul(end + 1, NULL, 16);
+    return 0;
+}
+
+/* *same 1: the log still is what it was when the text was given out. */
+static int check_epoch(cs_sqlite *b, const epoch *e, int64_t top, int *same, csync_error *err)
+{
+    uint32_t mark = 0;
+    int64_t end = 0;
+    int rc = get_epoch(b, e->id, same, &end, err);
+
+    if (rc != CSYNC_OK || !*same)
+        return rc;
+    *same = e->asof <= end && e->asof <= top;
+    if (*same && e->mark)
+        rc = mark_of(b, e->asof, &mark, err);
+    *same &= !mark || mark == e->mark;
+    return rc;
+}
+
+int sq_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    cs_floors floors;
+    epoch e;
+    int64_t top = 0;
+    int same = 1;
+    int rc = sq_log_top(base, &top, err);
+
+    *out = CS_FALSE;
+    if (rc == CSYNC_OK && position->epoch[0] && CS_RULE(EPOCH)) {
+        if (parse(position->epoch, &e) != 0 || e.asof < position->version)
+            return CSYNC_OK;
+        if (!CS_RULE(ASOF)) {
+            e.asof = position->version;
+            e.mark = 0;
+        }
+        rc = check_epoch(b, &e, top, &same, err);
+    } else if (rc == CSYNC_OK) {
+        same = position->version <= top;
+    }
+    if (rc == CSYNC_OK)
+        rc = sq_floors(base, &floors, err);
+    if (rc == CSYNC_OK)
+        *out = !same                                                            ? CS_FORKED
+               : position->version < floors.log && CS_RULE(LOG_FLOOR) ? CS_TRIMMED
+                                                                                : CS_GOOD;
+    return rc;
+}

@@ -1,0 +1,421 @@
+/* changes.c - a batch's changes enter the tables: what is refused, what is in conflict, what is merged, and the
+ * decisions that become changes of this replica. */
+#include "sync/changes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rules.h"
+
+static int retry_passes(const csync_sync_options *options)
+{
+    if (options->max_retry_passes == 0)
+        return 3;
+    return options->max_retry_passes < 0 ? 0 : options->max_retry_passes;
+}
+
+static int make_items(cs_changes *w, csync_error *err)
+{
+    const csync_batch *batch = w->batch;
+    cs_table *last = NULL;
+
+    w->count = batch->count;
+    w->items = cs_calloc(w->count + 1, sizeof *w->items);
+    if (!w->items)
+        return cs_fail_nomem(err);
+    for (size_t i = 0; i < w->count; i++) {
+        const cs_change *change = &batch->items[i];
+
+        if (!last || strcmp(last->name, change->pub.table) != 0)
+            last = cs_backend_table(w->replica->backend, change->pub.table, change->table_len);
+        w->items[i].change = change;
+        w->items[i].table = last;
+    }
+    return CSYNC_OK;
+}
+
+/* ---- what is refused ---- */
+
+/* 1 when whoever pushes made the change itself. */
+static int is_authors(const cs_changes *w, const cs_item *item)
+{
+    return !w->pulling && w->batch->origin && strcmp(item->change->pub.origin, w->batch->origin) == 0;
+}
+
+static int fail_ahead(const cs_item *item, int64_t now, csync_error *err)
+{
+    char time[CS_TIME_SIZE];
+
+    cs_time_format(now, time);
+    if (cs_error_writable(err)) {
+        snprintf(err->expected, sizeof err->expected, "%s", time);
+        snprintf(err->actual, sizeof err->actual, "%s", item->change->pub.timestamp);
+    }
+    return cs_fail(err, CSYNC_ECLOCK,
+                   "replica %s stamps its changes with %s where it is %s here: set its clock",
+                   item->change->pub.origin, item->change->pub.timestamp, time);
+}
+
+/* Whoever edits a row that has such a stamp already must be allowed to go beyond it. */
+static int check_ahead(cs_changes *w, cs_item *item, int64_t now, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    int rc = b->ops->heads_get(b, item, 1, err);
+
+    if (rc != CSYNC_OK || item->status ||
+        (item->head.found && item->head.stamp.ts + CS_DRIFT_MS >= item->change->ts))
+        return rc;
+    return fail_ahead(item, now, err);
+}
+
+/* A pull takes what its peer has accepted: a slow clock must not lock its owner out. */
+static int check_clock(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    int64_t now = 0;
+    int rc = w->count ? b->ops->wall_clock(b, &now, err) : CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++) {
+        int64_t ahead = w->items[i].change->ts - now;
+
+        if (ahead <= CS_DRIFT_MS)
+            continue;
+        if (is_authors(w, &w->items[i]))
+            rc = check_ahead(w, &w->items[i], now, err);
+        else if (w->pulling && ahead > w->result.ahead_ms)
+            w->result.ahead_ms = ahead;
+    }
+    if (rc == CSYNC_OK && w->result.ahead_ms)
+        cs_log(CSYNC_LOG_WARNING, "the peer has changes from %lld s in the future: a clock is wrong",
+               (long long)(w->result.ahead_ms / 1000));
+    return rc;
+}
+
+static int is_based_on(const cs_change *change, const cs_stamp *head)
+{
+    cs_stamp own = cs_change_stamp(change), base;
+    char text[CS_STAMP_SIZE];
+
+    if (cs_stamp_compare(&own, head) == 0)
+        return 1;
+    if (!change->pub.base || cs_stamp_parse(change->pub.base, &base, text) != 0)
+        return 0;
+    /* a change that was accepted before is its own base: stamps decide */
+    return cs_stamp_compare(&base, head) == 0 || cs_stamp_compare(&base, &own) == 0;
+}
+
+/* Compare and set: the author has to see the row first and decide. */
+static int refuse_conflicts(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    int rc = b->ops->heads_get(b, w->items, w->count, err);
+
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++) {
+        cs_item *item = &w->items[i];
+
+        if (item->table && !item->status && item->head.found && is_authors(w, item) &&
+            !is_based_on(item->change, &item->head.stamp))
+            item->status = CSYNC_CONFLICT;
+    }
+    return rc;
+}
+
+/* ---- rows that were deleted here, which is forgotten ---- */
+
+/* An unknown row that is not newer than what was forgotten. A new row of whoever pushes was never here. */
+static int is_forgotten(const cs_changes *w, const cs_item *item, const cs_floors *floors)
+{
+    return item->table && !item->status && !item->head.found && item->change->pub.payload &&
+           item->change->ts <= floors->tombstone_ts &&
+           !(is_authors(w, item) && !item->change->pub.base);
+}
+
+static int add_delete(csync_batch *deletes, const csync_change *of, const char *origin, csync_error *err)
+{
+    csync_change c = *of;
+
+    c.operation = CSYNC_DELETE;
+    c.payload = c.base = NULL;
+    c.origin = origin;
+    c.version = c.seq = 0;
+    return cs_batch_append(deletes, &c, 0, err);
+}
+
+/* Merges deletes of this replica's own, stamped now. */
+static int merge_deletes(cs_changes *w, csync_batch *deletes, csync_error *err)
+{
+    static const cs_merge how = {.relay = 1, .passes = 3};
+    cs_backend *b = w->replica->backend;
+    cs_item *items = cs_calloc(deletes->count + 1, sizeof *items);
+    int64_t now = 0;
+    int rc = items ? b->ops->stamp_now(b, &now, err) : cs_fail_nomem(err);
+
+    for (size_t i = 0; rc == CSYNC_OK && i < deletes->count; i++) {
+        cs_change *c = &deletes->items[i];
+
+        items[i].change = c;
+        items[i].table = cs_backend_table(b, c->pub.table, c->table_len);
+        items[i].force = items[i].local = 1;
+        if (cs_batch_set_time(deletes, c, now) != CSYNC_OK)
+            rc = cs_fail_nomem(err);
+    }
+    if (rc == CSYNC_OK)
+        rc = b->ops->merge(b, items, deletes->count, &how, err);
+    cs_free(items);
+    return rc;
+}
+
+static int audit_forgotten(cs_changes *w, const csync_change *loser, const csync_change *winner,
+                           csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    cs_conflict conflict = {0, NULL, "forgotten delete", "deleted", loser, winner};
+
+    w->result.conflicts++;
+    return b->ops->conflict_add(b, &conflict, err);
+}
+
+static int delete_forgotten(cs_changes *w, const cs_floors *floors, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    csync_batch *deletes = cs_batch_create();
+    size_t n = 0;
+    int rc = deletes ? b->ops->raise_clock(b, floors->tombstone_ts + 1, err) : cs_fail_nomem(err);
+
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++)
+        if (is_forgotten(w, &w->items[i], floors))
+            rc = add_delete(deletes, &w->items[i].change->pub, b->origin, err);
+    if (rc == CSYNC_OK && deletes->count)
+        rc = merge_deletes(w, deletes, err);
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++) {
+        if (!is_forgotten(w, &w->items[i], floors))
+            continue;
+        w->items[i].status = CSYNC_LOST;
+        rc = audit_forgotten(w, &w->items[i].change->pub, &deletes->items[n++].pub, err);
+    }
+    cs_batch_destroy(deletes);
+    return rc;
+}
+
+static int meet_forgotten(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    cs_floors floors;
+    int rc = b->ops->floors(b, &floors, err);
+
+    if (rc != CSYNC_OK || !floors.tombstones || !CS_RULE(TOMBSTONE_FLOOR))
+        return rc;
+    rc = b->ops->heads_get(b, w->items, w->count, err);
+    return rc == CSYNC_OK ? delete_forgotten(w, &floors, err) : rc;
+}
+
+int cs_changes_delete(cs_changes *w, csync_batch *about, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    csync_batch *losers = cs_batch_create();
+    int rc = losers ? CSYNC_OK : cs_fail_nomem(err);
+
+    for (size_t i = 0; rc == CSYNC_OK && i < about->count; i++) {
+        const cs_change *c = &about->items[i];
+        cs_item item = {.change = c, .table = cs_backend_table(b, c->pub.table, c->table_len)};
+
+        rc = b->ops->head_change(b, &item, losers, err);
+    }
+    if (rc == CSYNC_OK)
+        rc = merge_deletes(w, about, err);
+    for (size_t i = 0; rc == CSYNC_OK && i < about->count; i++)
+        rc = audit_forgotten(w, &losers->items[i].pub, &about->items[i].pub, err);
+    cs_batch_destroy(losers);
+    return rc;
+}
+
+/* ---- conflicts and the merge ---- */
+
+static int raise_clock(cs_changes *w, csync_error *err)
+{
+    int64_t top = -1;
+
+    for (size_t i = 0; i < w->count; i++)
+        if (w->items[i].status != CSYNC_REJECTED && w->items[i].change->ts > top)
+            top = w->items[i].change->ts;
+    return top >= 0 ? w->replica->backend->ops->raise_clock(w->replica->backend, top + 1, err) : CSYNC_OK;
+}
+
+static int meet_conflicts(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    int pending = 0;
+    int rc;
+
+    if (!w->pulling && w->options->strategy == CSYNC_LAST_WRITE_WINS)
+        return CSYNC_OK;
+    rc = b->ops->pending(b, w->peer ? w->peer->pushed.version : 0, &pending, err);
+    if (rc != CSYNC_OK || !pending)
+        return rc;
+    w->meeting.replica = w->replica;
+    w->meeting.options = w->options;
+    w->meeting.decisions = cs_batch_create();
+    if (!w->meeting.decisions)
+        return cs_fail_nomem(err);
+    return cs_conflicts_meet(&w->meeting, w->items, w->count, err);
+}
+
+static void merge_settings(const cs_changes *w, cs_merge *out)
+{
+    memset(out, 0, sizeof *out);
+    out->via = w->peer ? w->peer->id : 0;
+    out->agreed = w->pulling;
+    out->relay = w->replica->backend->relay;
+    out->more = w->more;
+    out->passes = retry_passes(w->options);
+    out->tick = w->tick;
+    out->ctx = w->ctx;
+}
+
+/* A decision that is no row of the table is the callback's fault, and the batch's end. */
+static int check_decided(const cs_item *item, csync_error *err)
+{
+    if (item->status == CSYNC_APPLIED ||
+        (item->status == CSYNC_PARKED && strcmp(item->reason, "unknown column") != 0))
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EMISUSE, "the conflict callback's row for table \"%s\" is refused: %s",
+                   item->table->name, item->message);
+}
+
+static int stamp_decision(cs_backend *b, csync_batch *d, size_t i, csync_error *err)
+{
+    int64_t now = 0;
+    int rc = b->ops->stamp_now(b, &now, err);
+
+    if (rc == CSYNC_OK && cs_batch_set_time(d, &d->items[i], now) != CSYNC_OK)
+        rc = cs_fail_nomem(err);
+    return rc;
+}
+
+/* Decisions become changes of this replica, stamped above both sides; the remote change is their base. */
+static int write_decisions(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    csync_batch *d = w->meeting.decisions;
+    cs_item *items = cs_calloc(d->count + 1, sizeof *items);
+    cs_merge how;
+    int rc = items ? CSYNC_OK : cs_fail_nomem(err);
+
+    merge_settings(w, &how);
+    for (size_t i = 0; rc == CSYNC_OK && i < d->count; i++) {
+        const cs_item *about = &w->items[w->meeting.decided[i]];
+
+        rc = stamp_decision(b, d, i, err);
+        items[i].change = &d->items[i];
+        items[i].table = about->table;
+        items[i].force = items[i].local = 1;
+        if (rc == CSYNC_OK)
+            rc = cs_conflict_decided(&w->meeting, about, &d->items[i].pub, err);
+    }
+    if (rc == CSYNC_OK)
+        rc = b->ops->merge(b, items, d->count, &how, err);
+    for (size_t i = 0; rc == CSYNC_OK && i < d->count; i++) {
+        const cs_item *about = &w->items[w->meeting.decided[i]];
+
+        rc = check_decided(&items[i], err);
+        if (rc == CSYNC_OK)
+            rc = b->ops->agree(b, about->table, &about->change->pub, err);
+    }
+    cs_free(items);
+    return rc;
+}
+
+/* Our own change comes back from a peer that we pull from: the peer has it. */
+static int agree_on_own(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; w->pulling && rc == CSYNC_OK && i < w->count; i++) {
+        const cs_item *item = &w->items[i];
+
+        if (item->table && (item->status == CSYNC_DUPLICATE || item->status == CSYNC_LOST) &&
+            strcmp(item->change->pub.origin, b->origin) == 0)
+            rc = b->ops->agree(b, item->table, &item->change->pub, err);
+    }
+    return rc;
+}
+
+/* ---- results ---- */
+
+/* What was parked by an earlier batch and entered now counts as pulled now. */
+static void count_results(cs_changes *w)
+{
+    csync_result *r = &w->result;
+    int64_t parked = 0;
+
+    for (size_t i = 0; i < w->count; i++) {
+        switch (w->items[i].status) {
+        case CSYNC_APPLIED:
+            r->pulled++;
+            break;
+        case CSYNC_DUPLICATE:
+            r->duplicates++;
+            break;
+        case CSYNC_LOST:
+            r->lost++;
+            break;
+        case CSYNC_PARKED:
+            parked++;
+            break;
+        case CSYNC_CONFLICT: /* its author decides */
+            break;
+        default:
+            r->rejected++;
+            cs_log(CSYNC_LOG_WARNING, "a change to table \"%s\" was refused: %s",
+                   w->items[i].change->pub.table, w->items[i].message);
+        }
+    }
+    if (w->parked_before + parked > w->parked_after)
+        r->pulled += w->parked_before + parked - w->parked_after;
+    r->parked = w->parked_after;
+    r->conflicts += w->meeting.conflicts;
+    r->batches++;
+    r->bytes += (int64_t)w->batch->bytes;
+}
+
+int cs_changes_enter(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    cs_merge how;
+    int rc = make_items(w, err);
+
+    if (rc == CSYNC_OK)
+        rc = check_clock(w, err);
+    if (rc == CSYNC_OK && !w->pulling && w->batch->compare)
+        rc = refuse_conflicts(w, err);
+    if (rc == CSYNC_OK && !w->fresh)
+        rc = meet_forgotten(w, err);
+    if (rc == CSYNC_OK)
+        rc = meet_conflicts(w, err);
+    merge_settings(w, &how);
+    if (rc == CSYNC_OK)
+        rc = raise_clock(w, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->parked_count(b, &w->parked_before, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->merge(b, w->items, w->count, &how, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->parked_count(b, &w->parked_after, err);
+    if (rc == CSYNC_OK)
+        rc = agree_on_own(w, err);
+    if (rc == CSYNC_OK && w->meeting.decisions && w->meeting.decisions->count)
+        rc = write_decisions(w, err);
+    if (rc == CSYNC_OK)
+        count_results(w);
+    return rc;
+}
+
+void cs_changes_free(cs_changes *w)
+{
+    cs_batch_destroy(w->meeting.decisions);
+    cs_free(w->meeting.decided);
+    cs_free(w->items);
+}

@@ -1,0 +1,34 @@
+/* changes.h - a batch's changes enter the tables, inside a transaction of the caller's. */
+#ifndef CS_CHANGES_H
+#define CS_CHANGES_H
+#include "sync/conflict.h"
+#include "sync/replica.h"
+
+/* How far ahead of this replica's clock the author of a push may be. */
+#define CS_DRIFT_MS INT64_C(300000)
+
+typedef struct cs_changes {
+    csync *replica;
+    const csync_batch *batch;
+    const csync_sync_options *options;
+    const cs_peer *peer; /* whom they come from; NULL: nobody in particular */
+    int pulling; /* this replica asked for them; else it is the peer that pushes */
+    int fresh; /* their maker knew of every delete that is forgotten here */
+    int more; /* another batch follows */
+    int (*tick)(void *ctx, int64_t done, csync_error *err); /* may be NULL */
+    void *ctx;
+    /* results */
+    cs_item *items; /* one for each change */
+    size_t count;
+    csync_result result;
+    cs_meeting meeting;
+    int64_t parked_before, parked_after;
+} cs_changes;
+
+/* Decides on each change, writes what wins, and fills items and result. Suppressed and folded. */
+int cs_changes_enter(cs_changes *w, csync_error *err);
+/* Deletes, as this replica's own change, the row of each change of `about`; it was deleted elsewhere and that is
+ * forgotten. Who loses is kept. */
+int cs_changes_delete(cs_changes *w, csync_batch *about, csync_error *err);
+void cs_changes_free(cs_changes *w);
+#endif
