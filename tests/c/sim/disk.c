@@ -20,6 +20,7 @@ typedef struct unsynced {
 typedef struct file {
     char name[32]; /* "": free */
     int replica;
+    int number; /* an inode: copies have another */
     int exists;
     unsigned char *data;
     int64_t size, cap;
@@ -54,6 +55,7 @@ static struct {
     int countdown, power, dead;
     rng rng;
 } fate[MAX_REPLICAS + 1];
+static int numbers;
 static int64_t now_ms;
 static rng entropy;
 
@@ -73,6 +75,7 @@ static file *find(const char *name, int make)
         return NULL;
     memset(spare, 0, sizeof *spare);
     snprintf(spare->name, sizeof spare->name, "%s", name);
+    spare->number = ++numbers;
     spare->replica = name[0] == 'r' ? atoi(name + 1) : -1;
     return spare;
 }
@@ -532,8 +535,16 @@ void disk_init(void)
     sqlite3_vfs_register(&vfs, 1);
 }
 
+void disk_file_id(const char *path, char out[64])
+{
+    file *f = find(path, 0);
+
+    snprintf(out, 64, f ? "file %d" : "", f ? f->number : 0);
+}
+
 void disk_wipe(void)
 {
+    numbers = 0;
     for (int i = 0; i < MAX_FILES; i++) {
         forget_unsynced(&files[i]);
         free(files[i].data);

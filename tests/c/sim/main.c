@@ -10,7 +10,7 @@
 #include "base/rules.h"
 #include "sim.h"
 
-unsigned cs_rules_off;
+unsigned long cs_rules_off;
 
 static const struct {
     const char *name, *why;
@@ -183,7 +183,7 @@ static int ablate_one(size_t rule, uint64_t first, uint64_t runs)
 {
     world *w = &the_world;
 
-    cs_rules_off = 1u << rule;
+    cs_rules_off = 1ul << rule;
     for (uint64_t i = 0; i < runs; i++) {
         world_plan(w, first + i);
         world_run(w);
@@ -219,7 +219,7 @@ static int switch_off(const char *name)
 {
     for (size_t i = 0; i < CS_RULE_COUNT; i++)
         if (strcmp(rules[i].name, name) == 0) {
-            cs_rules_off |= 1u << i;
+            cs_rules_off |= 1ul << i;
             return 0;
         }
     fprintf(stderr, "sim: no rule %s; --rules lists them\n", name);

@@ -72,7 +72,8 @@ void net_drop(world *w, edge *l)
 /* ---- what a call left behind ---- */
 
 /* Reads what the replica has committed. 1: it died in the call, and lives again. */
-static int settled(world *w, replica *r, const csync_batch *batch, int taken, int strategy)
+static int settled(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome, int taken,
+                   int strategy)
 {
     int died = disk_dead(r->index);
 
@@ -80,13 +81,29 @@ static int settled(world *w, replica *r, const csync_batch *batch, int taken, in
         replica_recover(w, r);
         taken = batch ? PERHAPS : 0;
     }
-    oracle_observe(w, r, batch, taken, strategy);
+    oracle_observe(w, r, batch, died ? NULL : outcome, taken, strategy);
     return died;
 }
 
 static void unexpected(world *w, const replica *r, const char *call, const csync_error *err)
 {
     finding(w, "error", "%s on replica %d: %s (%d)", call, r->index, err->message, err->code);
+}
+
+/* The peer says no, and the session may know a way on. */
+static void refused(world *w, edge *l, const csync_error *why)
+{
+    csync_error err = CSYNC_ERROR_INIT;
+    int rc;
+
+    replica_clock(w, &w->replicas[l->from]);
+    rc = csync_session_refused(l->session, why, &err);
+    event(w, "    refused: %s; the session %s", why->message, rc == CSYNC_OK ? "goes on" : "ends");
+    if (settled(w, &w->replicas[l->from], NULL, NULL, 0, 0))
+        return;
+    if (rc != CSYNC_OK)
+        unexpected(w, &w->replicas[l->from], "csync_session_refused", &err);
+    l->refused = rc == CSYNC_OK;
 }
 
 /* ---- the peer's side ---- */
@@ -102,8 +119,10 @@ static char *serve(world *w, edge *l, const csync_fetch *fetch)
 
     replica_clock(w, r);
     rc = csync_changes(r->handle, fetch, &batch, &err);
-    if (settled(w, r, NULL, 0, 0))
+    if (settled(w, r, NULL, NULL, 0, 0))
         rc = CSYNC_ENET;
+    else if (rc == CSYNC_EFULLRESYNC)
+        refused(w, l, &err);
     else if (rc != CSYNC_OK)
         unexpected(w, r, "csync_changes", &err);
     if (rc == CSYNC_OK) {
@@ -130,6 +149,7 @@ static char *take_push(world *w, int to, const char *json, int damaged)
     replica *r = &w->replicas[to];
     csync_error err = CSYNC_ERROR_INIT;
     csync_result result = {.struct_size = sizeof result};
+    csync_batch_info info = {.struct_size = sizeof info};
     csync_outcome *outcome = NULL;
     csync_batch *batch = parse(w, json);
     char *answer = NULL;
@@ -141,7 +161,9 @@ static char *take_push(world *w, int to, const char *json, int damaged)
     rc = csync_apply(r->handle, batch, NULL, &outcome, &result, &err);
     event(w, "    replica %d takes it: %d, %zu outcomes, position %lld", to, rc, csync_outcome_count(outcome),
           (long long)csync_outcome_position(outcome));
-    if (settled(w, r, batch, result.batches > 0 ? CERTAIN : 0, CSYNC_LAST_WRITE_WINS))
+    (void)csync_batch_get_info(batch, &info);
+    if (settled(w, r, batch, outcome, result.batches > 0 ? CERTAIN : 0,
+                info.compare ? CSYNC_CUSTOM : CSYNC_LAST_WRITE_WINS))
         rc = CSYNC_ENET;
     else if (rc != CSYNC_OK && !(damaged && rc == CSYNC_EHASH))
         unexpected(w, r, "csync_apply", &err);
@@ -231,7 +253,7 @@ static void feed_page(world *w, edge *l, const char *json, enum fate fate)
     rc = csync_session_page(l->session, page, &err);
     taken = batches(l) > before;
     event(w, "    replica %d %s it: %d", r->index, taken ? "takes" : "drops", rc);
-    if (settled(w, r, page, taken ? CERTAIN : 0, l->strategy))
+    if (settled(w, r, page, NULL, taken ? CERTAIN : 0, l->strategy))
         rc = CSYNC_ENET;
     else if (rc != CSYNC_OK && !(fate == DAMAGED && rc == CSYNC_EHASH) && fate != OLD_ANSWER)
         unexpected(w, r, "csync_session_page", &err);
@@ -257,6 +279,8 @@ static void do_fetch(world *w, int index, const csync_fetch *fetch, rng *g)
     if (fate == OLD_ANSWER && !old_page(w, index))
         fate = ARRIVES;
     event(w, "    %d asks %d after %lld%s", l->from, l->to, (long long)fetch->since, fates[fate]);
+    if (fetch->cursor)
+        event(w, "    a snapshot from \"%s\" on", fetch->cursor);
     if (fate == OLD_ANSWER) {
         feed_page(w, l, old_page(w, index), fate);
         return;
@@ -268,10 +292,11 @@ static void do_fetch(world *w, int index, const csync_fetch *fetch, rng *g)
         keep(w, PAGE, index, json);
     if (json && fate == DAMAGED)
         damage(json);
-    if (!json || fate == ANSWER_LOST || fate == DELAYED)
+    if (!l->refused && (!json || fate == ANSWER_LOST || fate == DELAYED))
         net_drop(w, l);
-    else
+    else if (!l->refused)
         feed_page(w, l, json, fate);
+    l->refused = 0;
     csync_free(json);
 }
 
@@ -296,7 +321,7 @@ static void feed_outcome(world *w, edge *l, const char *json)
     } else if (rc != CSYNC_OK) {
         unexpected(w, r, "csync_session_outcome", &err);
     }
-    oracle_winners(w, r, outcome, taken);
+    oracle_winners(w, r, outcome, taken, l->strategy);
     csync_outcome_free(outcome);
     if (rc != CSYNC_OK)
         net_drop(w, l);
@@ -344,7 +369,7 @@ static int advance(world *w, int index, rng *g)
         return 0;
     replica_clock(w, r);
     rc = csync_session_next(l->session, &step, &err);
-    if (settled(w, r, NULL, 0, 0))
+    if (settled(w, r, NULL, NULL, 0, 0))
         return 0;
     if (rc != CSYNC_OK) {
         unexpected(w, r, "csync_session_next", &err);

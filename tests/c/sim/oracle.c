@@ -24,15 +24,28 @@ static int origin_of(world *w, const char *origin)
     return w->origin_count++;
 }
 
-static int find(const world *w, int key, int64_t ts, int origin, int64_t seq, int deleted)
+/* v -1: any. A replica that was restored may give a stamp a second time; then the content tells. */
+static int find(const world *w, int key, int64_t ts, int origin, int64_t seq, int deleted, int64_t v)
 {
     for (int i = w->change_count - 1; i >= 0; i--) {
         const change *c = &w->changes[i];
 
-        if (c->key == key && c->ts == ts && c->origin == origin && c->seq == seq && c->deleted == deleted)
+        if (c->key == key && c->ts == ts && c->origin == origin && c->seq == seq && c->deleted == deleted &&
+            (v < 0 || c->v == v))
             return i;
     }
     return -1;
+}
+
+static int same_stamp(const world *w, int a, int b)
+{
+    const change *x, *y;
+
+    if (a < 0 || b < 0)
+        return a == b;
+    x = &w->changes[a];
+    y = &w->changes[b];
+    return x->ts == y->ts && x->origin == y->origin && x->seq == y->seq;
 }
 
 static void descend(world *w, int child, int parent)
@@ -121,7 +134,10 @@ static int find_public(world *w, const csync_change *c)
 {
     int key = key_of(c->table, c->pk);
 
-    return find(w, key, ms_of(c->timestamp), origin_of(w, c->origin), c->seq, c->operation == CSYNC_DELETE);
+    int deleted = c->operation == CSYNC_DELETE, origin = origin_of(w, c->origin);
+    int found = find(w, key, ms_of(c->timestamp), origin, c->seq, deleted, v_of(c->payload));
+
+    return found >= 0 ? found : find(w, key, ms_of(c->timestamp), origin, c->seq, deleted, -1);
 }
 
 /* What somebody received has to be what somebody committed. */
@@ -184,9 +200,8 @@ static void read_own(world *w, replica *r, const int *incoming)
 
         r->seen = version;
         if (key < 0 || strcmp(w->origins[origin], r->origin) != 0 ||
-            find(w, key, ts, origin, seq, deleted) >= 0)
+            find(w, key, ts, origin, seq, deleted, v = v_of((const char *)sqlite3_column_text(stmt, 4))) >= 0)
             continue;
-        v = sqlite3_column_type(stmt, 4) == SQLITE_NULL ? -1 : v_of(text(stmt, 4));
         if (v < 0 && !deleted)
             v = v_of_row(r, key);
         id = add(w, key, ts, origin, seq, deleted, v);
@@ -195,8 +210,7 @@ static void read_own(world *w, replica *r, const int *incoming)
         event(w, "    change %d: %s %s v %lld by %d at %lld seq %lld, after %d", id, key_text(key),
               deleted ? "deleted" : "is", (long long)v, r->index, (long long)ts % 1000000, (long long)seq,
               r->head[key]);
-        if (oracle_beats(w, id, r->head[key]) || 1)
-            r->head[key] = id;
+        r->head[key] = id;
     }
     sqlite3_reset(stmt);
 }
@@ -223,7 +237,7 @@ static void read_heads(world *w, replica *r, int *real)
         while (stmt && sqlite3_step(stmt) == SQLITE_ROW) {
             int key = key_of(table_names[t], text(stmt, 0));
             int found = find(w, key, sqlite3_column_int64(stmt, 1), origin_of(w, text(stmt, 2)),
-                             sqlite3_column_int64(stmt, 3), sqlite3_column_int(stmt, 4));
+                             sqlite3_column_int64(stmt, 3), sqlite3_column_int(stmt, 4), -1);
 
             if (found < 0)
                 finding(w, "phantom", "replica %d: the head of %s is no change that anybody committed",
@@ -247,7 +261,7 @@ static void read_unfolded(world *w, replica *r, int *real)
         int key = key_of(text(stmt, 1), text(stmt, 2));
 
         real[key] = find(w, key, ms_of(text(stmt, 4)), origin_of(w, r->origin),
-                         sqlite3_column_int64(stmt, 0), strcmp(text(stmt, 3), "delete") == 0);
+                         sqlite3_column_int64(stmt, 0), strcmp(text(stmt, 3), "delete") == 0, -1);
     }
     sqlite3_reset(stmt);
 }
@@ -276,8 +290,8 @@ static int decided(world *w, const int *incoming, int key, int head, int real, i
 {
     if (strategy == CSYNC_LAST_WRITE_WINS || real != incoming[key] || real < 0)
         return 0;
-    if (strategy == CSYNC_CLIENT_WINS && !(w->changes[real].deleted && w->changes[head].deleted))
-        return 0;
+    if (strategy == CSYNC_CLIENT_WINS && w->changes[real].v != w->changes[head].v)
+        return 0; /* only where both did the same */
     w->changes[head].decided = 1;
     return 1;
 }
@@ -285,7 +299,7 @@ static int decided(world *w, const int *incoming, int key, int head, int real, i
 static void compare(world *w, replica *r, const int *incoming, int strategy, const int *real)
 {
     for (int key = 0; key < ALL_KEYS; key++) {
-        int head = r->head[key];
+        int head = r->head[key], real_head;
 
         if (oracle_beats(w, incoming[key], head))
             head = incoming[key];
@@ -293,16 +307,22 @@ static void compare(world *w, replica *r, const int *incoming, int strategy, con
             head = real[key];
         if (real[key] != head && real[key] == r->head[key] && strategy != CSYNC_LAST_WRITE_WINS)
             head = real[key]; /* kept, under its own stamp */
-        if (real[key] != head)
+        if (same_stamp(w, real[key], head))
+            head = head >= 0 && w->changes[head].deleted != w->changes[real[key]].deleted ? real[key] : head;
+        real_head = same_stamp(w, real[key], head) ? head : real[key];
+        if (real_head != head)
             finding(w, "model", "replica %d has change %d of %s as head, the model %d", r->index, real[key],
                     key_text(key), head);
         r->head[key] = head;
     }
 }
 
-static int same_heads(const replica *r, const int *real)
+static int same_heads(const world *w, const replica *r, const int *real)
 {
-    return memcmp(r->head, real, sizeof r->head) == 0;
+    for (int key = 0; key < ALL_KEYS; key++)
+        if (!same_stamp(w, r->head[key], real[key]))
+            return 0;
+    return 1;
 }
 
 static void observe(world *w, replica *r, const int *incoming, int taken, int strategy)
@@ -316,44 +336,59 @@ static void observe(world *w, replica *r, const int *incoming, int taken, int st
     read_own(w, r, taken ? incoming : none);
     read_heads(w, r, real);
     read_unfolded(w, r, real);
-    if (taken == PERHAPS && same_heads(r, real))
+    if (taken == PERHAPS && same_heads(w, r, real))
         taken = 0;
     compare(w, r, taken ? incoming : none, strategy, real);
 }
 
-void oracle_observe(world *w, replica *r, const csync_batch *batch, int taken, int strategy)
+static void receive(world *w, int *incoming, const csync_change *c, const char *where)
 {
+    int id = known(w, c, where);
+
+    if (id >= 0 && oracle_beats(w, id, incoming[w->changes[id].key]))
+        incoming[w->changes[id].key] = id;
+}
+
+void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome, int taken,
+                    int strategy)
+{
+    csync_outcome_entry e = {.struct_size = sizeof e};
     int incoming[ALL_KEYS];
 
     for (int i = 0; i < ALL_KEYS; i++)
         incoming[i] = -1;
     for (size_t i = 0; taken && i < csync_batch_count(batch); i++) {
-        const csync_change *c = csync_batch_at(batch, i);
-        int id = known(w, c, "a batch"), key = key_of(c->table, c->pk);
+        int refused = outcome && csync_outcome_at(outcome, i, &e) == CSYNC_OK &&
+                      (e.status == CSYNC_CONFLICT || e.status == CSYNC_REJECTED);
 
-        if (id >= 0 && oracle_beats(w, id, incoming[key]))
-            incoming[key] = id;
+        if (!refused)
+            receive(w, incoming, csync_batch_at(batch, i), "a batch");
     }
     observe(w, r, incoming, taken, strategy);
 }
 
-void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int taken)
+void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int taken, int strategy)
 {
-    int incoming[ALL_KEYS];
     csync_outcome_entry e = {.struct_size = sizeof e};
+    int incoming[ALL_KEYS];
 
     for (int i = 0; i < ALL_KEYS; i++)
         incoming[i] = -1;
-    for (size_t i = 0; taken && i < csync_outcome_count(outcome); i++) {
-        int id;
+    for (size_t i = 0; taken && i < csync_outcome_count(outcome); i++)
+        if (csync_outcome_at(outcome, i, &e) == CSYNC_OK && e.winner)
+            receive(w, incoming, e.winner, "an outcome");
+    observe(w, r, incoming, taken, strategy);
+}
 
-        if (csync_outcome_at(outcome, i, &e) != CSYNC_OK || e.status != CSYNC_LOST || !e.winner)
-            continue;
-        id = known(w, e.winner, "an outcome");
-        if (id >= 0 && oracle_beats(w, id, incoming[w->changes[id].key]))
-            incoming[w->changes[id].key] = id;
-    }
-    observe(w, r, incoming, taken, CSYNC_LAST_WRITE_WINS);
+/* Deleted rows are forgotten, none other. */
+void oracle_forgot(world *w, replica *r)
+{
+    int real[ALL_KEYS];
+
+    read_heads(w, r, real);
+    for (int key = 0; key < ALL_KEYS; key++)
+        if (real[key] < 0 && r->head[key] >= 0 && w->changes[r->head[key]].deleted)
+            r->head[key] = -1;
 }
 
 void oracle_decided(world *w, const csync_change *loser)
@@ -364,6 +399,16 @@ void oracle_decided(world *w, const csync_change *loser)
         w->changes[id].decided = 1;
 }
 
+void oracle_hold(world *w)
+{
+    for (int key = 0; key < ALL_KEYS; key++) {
+        w->held[key] = -1;
+        for (int i = 0; i < w->count; i++)
+            if (oracle_beats(w, w->replicas[i].head[key], w->held[key]))
+                w->held[key] = w->replicas[i].head[key];
+    }
+}
+
 /* Sent late, a change that another has replaced may bring back a row that is forgotten. */
 void oracle_page(world *w, replica *r, const csync_batch *batch, const char *what)
 {
@@ -371,7 +416,7 @@ void oracle_page(world *w, replica *r, const csync_batch *batch, const char *wha
         const csync_change *c = csync_batch_at(batch, i);
         int id = known(w, c, what);
 
-        if (id >= 0 && id != r->head[w->changes[id].key])
+        if (id >= 0 && !same_stamp(w, id, r->head[w->changes[id].key]))
             finding(w, "superseded", "replica %d sends change %d of %s, but its head is %d", r->index, id,
                     key_text(w->changes[id].key), r->head[w->changes[id].key]);
     }

@@ -49,6 +49,14 @@ uint64_t oracle_positions(world *w)
 
 /* ---- all equal ---- */
 
+/* A deleted row and one that is forgotten are the same. */
+static int present(const world *w, const replica *r, int key)
+{
+    int head = r->head[key];
+
+    return head >= 0 && w->purged && w->changes[head].deleted ? -1 : head;
+}
+
 static void check_equal(world *w)
 {
     char first[CSYNC_HASH_SIZE] = "", other[CSYNC_HASH_SIZE];
@@ -61,7 +69,7 @@ static void check_equal(world *w)
         if (csync_hash(r->handle, i ? other : first, &err) != CSYNC_OK)
             finding(w, "error", "csync_hash on replica %d: %s", i, err.message);
         for (int key = 0; key < ALL_KEYS; key++)
-            if (r->head[key] != w->replicas[0].head[key])
+            if (present(w, r, key) != present(w, &w->replicas[0], key))
                 finding(w, "diverged", "replicas 0 and %d have changes %d and %d of %s", i,
                         w->replicas[0].head[key], r->head[key], key_text(key));
         if (i && strcmp(first, other) != 0)
@@ -73,27 +81,62 @@ static void check_equal(world *w)
 
 static int saw(const world *w, int child, int parent)
 {
-    return w->changes[child].ancestors[parent / 8] >> parent % 8 & 1;
+    return child >= 0 && w->changes[child].ancestors[parent / 8] >> parent % 8 & 1;
+}
+
+/* 1: change i is replaced by one that its author, or a strategy, has chosen. */
+static int is_replaced(const world *w, int i, int head)
+{
+    if (head == i || (head >= 0 && saw(w, head, i)) || w->changes[i].decided)
+        return 1;
+    for (int d = 0; d < w->change_count; d++)
+        if (w->changes[d].decided && w->changes[d].key == w->changes[i].key && saw(w, d, i))
+            return 1;
+    return 0;
+}
+
+static int survivor(const world *w, int key)
+{
+    int head = -1;
+
+    for (int i = 0; i < w->count; i++)
+        if (oracle_beats(w, w->replicas[i].head[key], head))
+            head = w->replicas[i].head[key];
+    return head;
+}
+
+/* A restore takes back what its replica alone had; then the survivor is measured against what somebody had when
+ * the faults stopped. */
+static void check_held(world *w)
+{
+    for (int key = 0; key < ALL_KEYS; key++) {
+        int head = survivor(w, key), held = w->held[key];
+
+        if (held >= 0 && oracle_beats(w, held, head) && !(w->purged && w->changes[held].deleted))
+            finding(w, "lost", "somebody had change %d of %s, which beats the survivor %d", held,
+                    key_text(key), head);
+    }
 }
 
 /* Last-write-wins: the survivor is the greatest of all changes to the row that were committed, so none that a later
- * one has replaced. Strategies: whoever was not seen by the survivor was decided on, or lost to server-wins or
- * to the order of stamps, which clients with those strategies accept. */
+ * one has replaced. Client-wins and custom: every edit was seen by the survivor, or decided on. With server-wins or
+ * last-write-wins beside them edits lose, as their users want it. */
 static void check_lost(world *w)
 {
-    for (int i = 0; i < w->change_count; i++) {
+    for (int i = 0; i < w->change_count && !w->restored; i++) {
         const change *c = &w->changes[i];
-        int head = w->replicas[0].head[c->key];
+        int head = survivor(w, c->key);
 
-        if (head == i)
+        if (head == i || (head < 0 && w->purged && c->deleted))
             continue;
-        if (head < 0)
-            finding(w, "lost", "nobody has change %d of %s", i, key_text(c->key));
-        else if (!w->config.strategies && oracle_beats(w, i, head))
+        if (!w->config.strategies && (oracle_beats(w, i, head) || saw(w, i, head)))
             finding(w, "lost", "change %d of %s beats the survivor %d", i, key_text(c->key), head);
-        else if (!w->config.strategies && saw(w, i, head))
-            finding(w, "lost", "change %d of %s has seen the survivor %d", i, key_text(c->key), head);
+        else if (w->config.strategies == EVERY_EDIT && !w->purged && !is_replaced(w, i, head))
+            finding(w, "lost", "change %d of %s: nobody decided between it and the survivor %d", i,
+                    key_text(c->key), head);
     }
+    if (!w->config.strategies)
+        check_held(w);
 }
 
 /* ---- tables are what their heads say ---- */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file_id.h"
 #include "base/uuid.h"
 #include "sim.h"
 
@@ -59,6 +60,7 @@ int replica_open(world *w, replica *r)
 
     replica_clock(w, r);
     cs_random_source(fill);
+    cs_file_id_source(disk_file_id);
     uuids = rng_of((r->index == TEMPLATE ? 0 : w->seed) * 1000003u + (uint64_t)r->index * 257u + (uint64_t)r->opened);
     if (!r->app && replica_open_app(r) != SQLITE_OK && !disk_dead(r->index))
         finding(w, "error", "replica %d cannot be opened: %s", r->index, sqlite3_errmsg(r->app));
@@ -81,7 +83,9 @@ void replica_create(world *w, int index, rng *g)
     r->wal = !r->memory && rng_chance(g, 25);
     r->capture = rng_chance(g, 30) ? CSYNC_CAPTURE_KEYS : CSYNC_CAPTURE_FULL;
     r->skew = w->config.skew ? rng_range(g, -w->config.skew, w->config.skew) : 0;
-    r->strategy = w->config.strategies && index ? rng_range(g, 0, 3) : CSYNC_LAST_WRITE_WINS;
+    r->strategy = !w->config.strategies || !index  ? CSYNC_LAST_WRITE_WINS
+                  : w->config.strategies == EVERY_EDIT ? rng_range(g, CSYNC_CLIENT_WINS, CSYNC_CUSTOM)
+                                                       : rng_range(g, CSYNC_LAST_WRITE_WINS, CSYNC_CUSTOM);
     for (int i = 0; i < ALL_KEYS; i++)
         r->head[i] = -1;
     event(w, "replica %d: %s, capture %d, skew %lld, strategy %d", index,

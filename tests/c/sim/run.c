@@ -2,7 +2,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <stdlib.h>
 
 #include "sim.h"
 
@@ -37,7 +36,9 @@ void finding(world *w, const char *kind, const char *format, ...)
 
 const char *step_name(enum step_kind kind)
 {
-    static const char *const names[] = {"write", "sync", "deliver", "clock", "reopen", "add column"};
+    static const char *const names[] = {"write", "sync", "deliver", "clock",
+                                        "reopen",  "add column", "purge", "backup",
+                                        "restore", "copy",       "newcomer", "edge", "days"};
 
     return names[kind];
 }
@@ -54,7 +55,7 @@ static void plan_config(config *c, rng *g)
     memset(c, 0, sizeof *c);
     c->replicas = sizes[rng_below(g, 10)];
     c->topology = (int)rng_below(g, TOPOLOGIES);
-    c->strategies = c->topology == STAR && rng_chance(g, 50);
+    c->strategies = c->topology == STAR ? rng_range(g, 0, EVERY_EDIT) : 0;
     c->push = c->strategies || rng_chance(g, 50);
     c->tables = 1 << rng_below(g, TABLES) | 1 << rng_below(g, TABLES);
     if (c->tables & 8)
@@ -65,15 +66,27 @@ static void plan_config(config *c, rng *g)
     c->skew = skews[rng_below(g, 5)];
     c->clock_steps = rng_chance(g, 40) ? rng_range(g, 1, 500) : 0;
     c->faults = rng_chance(g, 60) ? 63 : faults[rng_below(g, 4)];
-    c->steps = getenv("NOSTEPS") ? 0 : rng_range(g, 10, 60);
+    c->steps = rng_range(g, 8, 50);
     c->rows_before = c->tables & 1 && rng_chance(g, 20);
     c->schema_change = rng_chance(g, 10);
+    if (rng_chance(g, 60))
+        c->events = (int)rng_below(g, 32);
 }
 
 static enum step_kind plan_step(const config *c, rng *g)
 {
     unsigned luck = rng_below(g, 100);
 
+    static const struct {
+        int event;
+        enum step_kind kind;
+    } others[] = {{EVENT_PURGE, PURGE},  {EVENT_PURGE, PURGE}, {EVENT_PURGE, PURGE},       {EVENT_RESTORE, BACKUP},
+                  {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},   {EVENT_NEWCOMER, NEWCOMER}, {EVENT_EDGE, EDGE},
+                  {EVENT_PURGE, DAYS}};
+    unsigned other = rng_below(g, 60);
+
+    if (other < sizeof others / sizeof *others && c->events & others[other].event)
+        return others[other].kind;
     if (luck < 42)
         return WRITE;
     if (luck < 88)
@@ -176,7 +189,7 @@ static void do_write(world *w, rng *g)
     if (disk_dead(r->index))
         replica_recover(w, r);
     disk_arm(r->index, 0, 0, 0);
-    oracle_observe(w, r, NULL, 0, 0);
+    oracle_observe(w, r, NULL, NULL, 0, 0);
 }
 
 static void do_sync(world *w, rng *g)
@@ -200,7 +213,7 @@ static void do_reopen(world *w, rng *g)
     event(w, "  replica %d is closed and opened", r->index);
     replica_close(w, r);
     replica_open(w, r);
-    oracle_observe(w, r, NULL, 0, 0);
+    oracle_observe(w, r, NULL, NULL, 0, 0);
 }
 
 static void do_clock(world *w, rng *g)
@@ -215,7 +228,121 @@ static void do_clock(world *w, rng *g)
 static void do_column(world *w, replica *r)
 {
     schema_add_column(w, r);
-    oracle_observe(w, r, NULL, 0, 0);
+    oracle_observe(w, r, NULL, NULL, 0, 0);
+}
+
+/* ---- what else happens to replicas ---- */
+
+static void do_purge(world *w, rng *g)
+{
+    replica *r = pick(w, g);
+    csync_purge_options o = {sizeof o, rng_chance(g, 30)};
+    csync_purged out = {.struct_size = sizeof out};
+    csync_error err = CSYNC_ERROR_INIT;
+    int rc;
+
+    arm(w, r->index, g);
+    replica_clock(w, r);
+    rc = csync_purge(r->handle, &o, &out, &err);
+    event(w, "  replica %d purges%s: up to %lld, %lld entries, %lld deleted rows", r->index,
+          o.stale_days ? " (clients are stale after a day)" : "", (long long)out.version,
+          (long long)out.entries, (long long)out.tombstones);
+    w->purged = 1;
+    if (disk_dead(r->index))
+        replica_recover(w, r);
+    else if (rc != CSYNC_OK)
+        finding(w, "error", "csync_purge on replica %d: %s", r->index, err.message);
+    disk_arm(r->index, 0, 0, 0);
+    oracle_forgot(w, r);
+    oracle_observe(w, r, NULL, NULL, 0, 0);
+}
+
+static void do_backup(world *w, rng *g)
+{
+    replica *r = pick(w, g);
+
+    if (r->memory)
+        return;
+    event(w, "  replica %d is saved", r->index);
+    disk_image_free(r->backup);
+    r->backup = disk_save(r->index);
+    memcpy(r->backup_head, r->head, sizeof r->head);
+    r->backup_seen = r->seen;
+    r->backup_column = r->has_column;
+}
+
+static void do_restore(world *w, rng *g)
+{
+    replica *r = pick(w, g);
+
+    for (int i = 0; i < w->count && !r->backup; i++)
+        r = &w->replicas[i];
+    if (!r->backup)
+        return;
+    event(w, "  replica %d is restored from its backup", r->index);
+    replica_close(w, r);
+    disk_restore(r->index, r->backup);
+    memcpy(r->head, r->backup_head, sizeof r->head);
+    r->seen = r->backup_seen;
+    r->has_column = r->backup_column;
+    w->restored = 1;
+    w->now += 60000;
+    replica_open(w, r);
+    oracle_observe(w, r, NULL, NULL, 0, 0);
+}
+
+/* Where strategies decide, everybody is a client of the one server. */
+static void join_anybody(world *w, int index, rng *g)
+{
+    join(w, index, w->config.strategies ? 0 : (int)rng_below(g, (unsigned)index));
+}
+
+static void do_copy(world *w, rng *g)
+{
+    replica *r = pick(w, g), *copy = &w->replicas[w->count];
+    disk_image *image;
+
+    if (r->memory || w->count == MAX_REPLICAS)
+        return;
+    event(w, "  the file of replica %d is copied: replica %d", r->index, w->count);
+    *copy = *r;
+    copy->index = w->count++;
+    snprintf(copy->path, sizeof copy->path, "r%d", copy->index);
+    copy->handle = NULL;
+    copy->app = NULL;
+    copy->backup = NULL;
+    copy->log = copy->unfolded = NULL;
+    memset(copy->heads, 0, sizeof copy->heads);
+    image = disk_save(r->index);
+    disk_restore(copy->index, image);
+    disk_image_free(image);
+    replica_open(w, copy);
+    join_anybody(w, copy->index, g);
+    oracle_observe(w, copy, NULL, NULL, 0, 0);
+}
+
+static void do_newcomer(world *w, rng *g)
+{
+    if (w->count == MAX_REPLICAS)
+        return;
+    replica_create(w, w->count, g);
+    join_anybody(w, w->count - 1, g);
+}
+
+static void do_edge(world *w, rng *g)
+{
+    int a = (int)rng_below(g, (unsigned)w->count), b = (int)rng_below(g, (unsigned)w->count);
+
+    if (w->config.strategies)
+        return;
+    event(w, "  %d and %d meet", a, b);
+    join(w, a, b);
+}
+
+static void do_days(world *w)
+{
+    event(w, "  two days pass");
+    w->now += INT64_C(2) * 86400000;
 }
 
 static void do_step(world *w, int i)
@@ -245,6 +372,27 @@ static void do_step(world *w, int i)
         break;
     case COLUMN:
         do_column(w, pick(w, &g));
+        break;
+    case PURGE:
+        do_purge(w, &g);
+        break;
+    case BACKUP:
+        do_backup(w, &g);
+        break;
+    case RESTORE:
+        do_restore(w, &g);
+        break;
+    case COPY:
+        do_copy(w, &g);
+        break;
+    case NEWCOMER:
+        do_newcomer(w, &g);
+        break;
+    case EDGE:
+        do_edge(w, &g);
+        break;
+    case DAYS:
+        do_days(w);
         break;
     }
 }
@@ -278,6 +426,7 @@ static void quiet(world *w)
     for (int i = 0; w->config.schema_change && i < w->count; i++)
         do_column(w, &w->replicas[i]);
     net_settle(w, &g);
+    oracle_hold(w);
     while (before != after && rounds++ < limit && !w->finding[0]) {
         before = oracle_positions(w);
         sync_all(w, &g);
@@ -297,6 +446,7 @@ static void reset(world *w)
     w->faults = w->config.faults;
     w->hash = UINT64_C(14695981039346656037);
     w->finding[0] = 0;
+    w->restored = w->purged = 0;
     disk_wipe();
     disk_set_entropy(w->seed);
 }
@@ -324,6 +474,8 @@ void world_run(world *w)
         oracle_end(w);
     for (int i = 0; i < w->count; i++)
         replica_close(w, &w->replicas[i]);
+    for (int i = 0; i < w->count; i++)
+        disk_image_free(w->replicas[i].backup);
     net_free(w);
     disk_wipe();
 }

@@ -92,16 +92,21 @@ static disk_image *template_of(world *w, int capture)
     return *image;
 }
 
-/* The copy becomes a replica of its own. */
+/* The copy becomes a replica of its own, as if it had been made anew. */
 static void rename_origin(world *w, replica *r)
 {
-    char sql[300];
+    rng g = rng_of(w->seed * 77 + (uint64_t)r->index);
+    char sql[400], id[64] = "", origin[40];
 
+    if (!r->memory)
+        disk_file_id(r->path, id);
+    snprintf(origin, sizeof origin, "%04x-replica-%d",
+             (unsigned)(rng_next(&g) >> 48), r->index);
     snprintf(sql, sizeof sql,
-             "UPDATE _sync_origins SET origin='%08x-replica-%d' WHERE id=1;"
-             "UPDATE _sync_state SET value='%08x-replica-%d' WHERE key='origin_id'",
-             (unsigned)(rng_of(w->seed * 77 + (uint64_t)r->index).state >> 32), r->index,
-             (unsigned)(rng_of(w->seed * 77 + (uint64_t)r->index).state >> 32), r->index);
+             "UPDATE _sync_origins SET origin='%s' WHERE id=1; DELETE FROM _sync_epochs;"
+             "UPDATE _sync_state SET value='%s' WHERE key='origin_id';"
+             "UPDATE _sync_state SET value='%s' WHERE key='file_id'",
+             origin, origin, id);
     if (replica_sql(r, sql) != SQLITE_OK)
         fail(w, r, sql, sqlite3_errmsg(r->app));
 }

@@ -46,6 +46,7 @@ void disk_set_entropy(uint64_t seed);
 /* The replica's process dies at its nth write, sync, truncation or deletion from now; `power` keeps of what was
  * written since the last sync only a part. 0: never. */
 void disk_arm(int replica, int nth, int power, uint64_t seed);
+void disk_file_id(const char *path, char out[64]); /* what tells a file from its copies */
 int disk_dead(int replica); /* it did: every call on its files fails */
 void disk_revive(int replica); /* all connections are closed */
 disk_image *disk_save(int replica);
@@ -70,12 +71,13 @@ typedef struct change {
 
 /* ---- the world ---- */
 
+enum { MIXED = 1, EVERY_EDIT = 2 }; /* strategies: any; only those under which no edit is lost */
 enum topology { STAR, CHAIN, RING, TREE, MESH, TOPOLOGIES };
 
 typedef struct config {
     int replicas, topology;
     int push; /* clients push and pull; else both sides pull */
-    int strategies; /* clients have strategies of their own (in a star) */
+    int strategies; /* in a star clients have strategies of their own */
     int tables; /* mask */
     int action; /* of doc's foreign key: see schema.c */
     int cycle; /* folders lie in folders */
@@ -85,6 +87,7 @@ typedef struct config {
     int steps;
     int rows_before; /* rows are there before track */
     int schema_change;
+    int events; /* mask of enum chance_event */
 } config;
 
 enum fault {
@@ -95,6 +98,9 @@ enum fault {
     FAULT_POWER = 16,
     FAULT_DAMAGE = 32
 };
+
+/* What else may happen to replicas. */
+enum chance_event { EVENT_PURGE = 1, EVENT_RESTORE = 2, EVENT_COPY = 4, EVENT_NEWCOMER = 8, EVENT_EDGE = 16 };
 
 typedef struct replica {
     int index;
@@ -111,6 +117,10 @@ typedef struct replica {
     int strategy;
     int has_column; /* the new one */
     int capture;
+    disk_image *backup;
+    int backup_head[ALL_KEYS];
+    int64_t backup_seen;
+    int backup_column;
     /* the oracle's queries */
     sqlite3_stmt *log, *unfolded, *heads[TABLES];
 } replica;
@@ -120,6 +130,7 @@ typedef struct edge {
     int push; /* both directions; else it only pulls */
     csync_session *session;
     int strategy; /* of the session */
+    int refused; /* the peer said no, and the session has another way */
 } edge;
 
 enum { PAGE = 1, PUSH = 2 };
@@ -128,7 +139,7 @@ typedef struct message {
     char *json;
 } message;
 
-enum step_kind { WRITE, SYNC, DELIVER, CLOCK, REOPEN, COLUMN };
+enum step_kind { WRITE, SYNC, DELIVER, CLOCK, REOPEN, COLUMN, PURGE, BACKUP, RESTORE, COPY, NEWCOMER, EDGE, DAYS };
 typedef struct step {
     enum step_kind kind;
     uint64_t seed; /* of all that it draws, so that other steps may be left out */
@@ -156,7 +167,9 @@ typedef struct world {
     int trace; /* print events */
     uint64_t hash; /* of all events */
     char finding[600]; /* "": none */
-    int unrest, lost, diverged;
+    int held[ALL_KEYS]; /* the greatest change of each row that somebody had when the faults stopped */
+    int restored; /* a replica was: what it alone had is gone */
+    int purged; /* deletes may be forgotten */
 } world;
 
 /* run.c */
@@ -200,8 +213,11 @@ void net_free(world *w);
 enum { CERTAIN = 1, PERHAPS = 2 }; /* the batch was taken; it was taken if the crash came late enough */
 /* The replica has done something: reads what it has committed, and compares its heads with the model's.
  * batch: what it was given; strategy: under which. */
-void oracle_observe(world *w, replica *r, const csync_batch *batch, int taken, int strategy);
-void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int taken);
+void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome, int taken,
+                    int strategy);
+void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int taken, int strategy);
+void oracle_forgot(world *w, replica *r); /* it was purged */
+void oracle_hold(world *w); /* the faults have stopped */
 void oracle_decided(world *w, const csync_change *loser);
 void oracle_page(world *w, replica *r, const csync_batch *batch, const char *what);
 void oracle_close(replica *r); /* its queries */
