@@ -59,7 +59,7 @@ static int check_hash(const csync_batch *batch, csync_error *err)
     char hex[CSYNC_HASH_SIZE];
     int rc;
 
-    if (!batch->hash[0])
+    if (!batch->hash[0] || !CS_RULE(HASH))
         return CSYNC_OK;
     rc = cs_batch_hash(batch, hex, err);
     return rc == CSYNC_OK ? cs_hash_verify(batch->hash, hex, err) : rc;
@@ -390,10 +390,26 @@ static int enter_changes(csync *c, work *w, csync_error *err)
     return cs_changes_enter(changes, err);
 }
 
+/* What must not be: a crash after this would lose the batch. */
+static int position_first(csync *c, work *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc;
+
+    move_position(w);
+    rc = w->a->peer ? store_peer(c, w, err) : CSYNC_OK;
+    if (rc == CSYNC_OK)
+        rc = b->ops->commit(b, err);
+    return rc == CSYNC_OK ? b->ops->begin(b, 1, err) : rc;
+}
+
 static int apply_changes(csync *c, work *w, csync_error *err)
 {
     cs_backend *b = c->backend;
-    int rc = b->ops->suppress(b, 1, err);
+    int rc = CS_RULE(SAME_TX) ? CSYNC_OK : position_first(c, w, err);
+
+    if (rc == CSYNC_OK)
+        rc = b->ops->suppress(b, 1, err);
 
     if (rc == CSYNC_OK)
         rc = b->ops->fold(b, err);

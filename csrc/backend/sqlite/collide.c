@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
 
 /* SELECT of the keys of the other rows that have the same values in the index. */
 static void collision_sql(cs_buf *s, const cs_table *t, const cs_unique *u)
@@ -88,6 +89,7 @@ static int evict(cs_sqlite *b, cs_table *t, const cs_stamp *stamp, int *evicted,
         rc = collect_index(b, t, &t->uniques[i], &v, err);
     if (rc == CSYNC_OK)
         rc = all_lower(b, t, &v, stamp, evicted, err);
+    *evicted = *evicted && CS_RULE(PARK_EVICT);
     if (rc == CSYNC_OK && *evicted)
         rc = sq_victims_park(b, &v, "unique", "a later row holds the same unique value", err);
     sq_victims_free(&v);

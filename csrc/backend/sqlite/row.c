@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
 
 int sq_violated(cs_sqlite *b)
 {
@@ -149,7 +150,7 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
     int rc = last_version(b, &before, err), off;
 
     if (rc == CSYNC_OK)
-        rc = capture(b, 1, err);
+        rc = capture(b, CS_RULE(ACTIONS), err);
     if (rc != CSYNC_OK)
         return rc;
     rc = run_counted(b, stmt, err);

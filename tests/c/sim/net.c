@@ -184,6 +184,7 @@ static int on_conflict(void *user_data, const csync_change *local, const csync_c
     size_t sum = strlen(local->pk);
 
     (void)base;
+    oracle_conflict(w, local, remote);
     for (const char *p = remote->payload ? remote->payload : "d"; *p; p++)
         sum += (unsigned char)*p;
     switch (sum % 4) {

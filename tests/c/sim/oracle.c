@@ -296,11 +296,20 @@ static int decided(world *w, const int *incoming, int key, int head, int real, i
     return 1;
 }
 
+/* Where both did the same, one of the two stamps is enough. */
+static void same_content(world *w, int a, int b)
+{
+    if (a >= 0 && b >= 0 && a != b && w->changes[a].v == w->changes[b].v &&
+        w->changes[a].deleted == w->changes[b].deleted)
+        w->changes[oracle_beats(w, a, b) ? b : a].decided = 1;
+}
+
 static void compare(world *w, replica *r, const int *incoming, int strategy, const int *real)
 {
     for (int key = 0; key < ALL_KEYS; key++) {
         int head = r->head[key], real_head;
 
+        same_content(w, head, incoming[key]);
         if (oracle_beats(w, incoming[key], head))
             head = incoming[key];
         if (real[key] != head && decided(w, incoming, key, head, real[key], strategy))
@@ -397,6 +406,16 @@ void oracle_decided(world *w, const csync_change *loser)
 
     if (id >= 0)
         w->changes[id].decided = 1;
+}
+
+/* Whoever edits what he has seen is in no conflict with it. */
+void oracle_conflict(world *w, const csync_change *local, const csync_change *remote)
+{
+    int ours = find_public(w, local), theirs = find_public(w, remote);
+
+    if (ours >= 0 && theirs >= 0 && w->changes[ours].ancestors[theirs / 8] >> theirs % 8 & 1)
+        finding(w, "false conflict", "change %d of %s has seen change %d", ours,
+                key_text(w->changes[ours].key), theirs);
 }
 
 void oracle_hold(world *w)

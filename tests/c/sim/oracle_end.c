@@ -127,7 +127,7 @@ static void check_lost(world *w)
         const change *c = &w->changes[i];
         int head = survivor(w, c->key);
 
-        if (head == i || (head < 0 && w->purged && c->deleted))
+        if (head == i || c->ts == 0 || (head < 0 && w->purged && c->deleted))
             continue;
         if (!w->config.strategies && (oracle_beats(w, i, head) || saw(w, i, head)))
             finding(w, "lost", "change %d of %s beats the survivor %d", i, key_text(c->key), head);

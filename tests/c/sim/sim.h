@@ -219,6 +219,7 @@ void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int take
 void oracle_forgot(world *w, replica *r); /* it was purged */
 void oracle_hold(world *w); /* the faults have stopped */
 void oracle_decided(world *w, const csync_change *loser);
+void oracle_conflict(world *w, const csync_change *local, const csync_change *remote);
 void oracle_page(world *w, replica *r, const csync_batch *batch, const char *what);
 void oracle_close(replica *r); /* its queries */
 void oracle_rows_before(world *w, replica *r); /* that were there before track */
