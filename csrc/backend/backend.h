@@ -197,6 +197,8 @@ typedef struct cs_backend_ops {
     int (*snapshot_get)(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
     /* number 0: it is over; -1: begins one and gives it its number. */
     int (*snapshot_put)(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
+    /* What came from the peer is offered to it again: it may have lost it. */
+    int (*forget_via)(cs_backend *b, int64_t peer, csync_error *err);
     /* The head of the item's row is in the snapshot. */
     int (*snapshot_seen)(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
     /* Appends to the batch, as deletes, at most `limit` live heads that are not in the snapshot, that a peer once
@@ -220,6 +222,14 @@ typedef struct cs_backend_ops {
     /* Every row of a table in order of its key, values in the table's column order. */
     int (*scan)(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx,
                 csync_error *err);
+    /* A row's head, and the row itself, as scan gives it, if it is there. CSYNC_EINVAL: `pk` is no key of the
+     * table. */
+    int (*look)(cs_backend *b, cs_table *table, const char *pk, cs_head *head, cs_row_visit visit,
+                void *ctx, csync_error *err);
+    /* Makes the row what `change` says and nothing else: no head, no log, no other row. *reason stays NULL, or
+     * says in a word why the row is as it was. In a write transaction, suppressed. */
+    int (*restore)(cs_backend *b, cs_table *table, const csync_change *change, const char **reason,
+                   csync_error *err);
     int (*execute)(cs_backend *b, const char *sql, const csync_value *params, size_t count,
                    csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
 } cs_backend_ops;

@@ -16,6 +16,7 @@
     X(TOMBSTONE_FLOOR, "an unknown old row of somebody who has not seen our deletes is deleted")   \
     X(UNSEEN, "old rows that a snapshot lacks were deleted there")                                 \
     X(WHOLE, "what position and log cannot bridge, all heads do")                                  \
+    X(OFFER_AGAIN, "what a restored peer may have lost is offered to it again")                    \
     X(COMPARE, "a push that compares is refused where the row is another than its base")           \
     X(STOP_AT_CONFLICT, "the position stops before the first conflict")                            \
     X(COPY_ORIGIN, "a copied file gets an origin of its own")                                      \

@@ -173,8 +173,10 @@ static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
 {
     answering *w = ctx;
     const csync_outcome *o = w->a->outcome;
-    int rc = c->backend->ops->peer_get(c->backend, w->a->peer, &w->peer, err);
+    int rc = c->backend->ops->settle(c->backend, err);
 
+    if (rc == CSYNC_OK)
+        rc = c->backend->ops->peer_get(c->backend, w->a->peer, &w->peer, err);
     w->a->taken = !o || o->count == w->a->batch->count;
     w->a->position = o ? cs_position_make(o->position, o->epoch) : cs_batch_to(w->a->batch);
     if (rc == CSYNC_OK)

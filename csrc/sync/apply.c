@@ -267,6 +267,16 @@ static int begin_snapshot(csync *c, work *w, csync_error *err)
                : rc;
 }
 
+/* A peer that was restored from a backup may lack what came from it: that is pushed like everything else, which
+ * an unlogged head cannot be. */
+static int offer_again(csync *c, work *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = b->relay || !CS_RULE(OFFER_AGAIN) ? CSYNC_OK : b->ops->start_relay(b, err);
+
+    return rc == CSYNC_OK && CS_RULE(OFFER_AGAIN) ? b->ops->forget_via(b, w->peer.id, err) : rc;
+}
+
 static int go_on_snapshot(csync *c, work *w, csync_error *err)
 {
     cs_snapshot *s = &w->snapshot;
@@ -277,6 +287,8 @@ static int go_on_snapshot(csync *c, work *w, csync_error *err)
     rc = mark_seen(c, w, err);
     if (rc == CSYNC_OK && !w->a->batch->has_more) {
         rc = delete_unseen(c, w, err);
+        if (rc == CSYNC_OK)
+            rc = offer_again(c, w, err);
         s->number = 0;
     }
     cs_buf_clear(&s->cursor);
@@ -359,8 +371,11 @@ static int keep_answer(csync *c, work *w, csync_error *err)
 /* 1: the batch is to be applied. */
 static int receive(csync *c, work *w, csync_error *err)
 {
-    int rc = c->backend->ops->peer_get(c->backend, w->a->peer, &w->peer, err);
+    cs_backend *b = c->backend;
+    int rc = b->ops->settle(b, err);
 
+    if (rc == CSYNC_OK)
+        rc = b->ops->peer_get(b, w->a->peer, &w->peer, err);
     if (rc == CSYNC_OK)
         rc = repeat_answer(c, w, err);
     if (rc != CSYNC_OK || w->repeated)
@@ -423,7 +438,8 @@ static int apply_changes(csync *c, work *w, csync_error *err)
         rc = enter_changes(c, w, err);
     if (rc == CSYNC_OK)
         rc = go_on_snapshot(c, w, err);
-    move_position(w);
+    if (rc == CSYNC_OK)
+        move_position(w);
     if (rc == CSYNC_OK && w->a->peer)
         rc = store_peer(c, w, err);
     if (rc == CSYNC_OK)

@@ -19,12 +19,10 @@ static int start_relay(csync *c, void *ctx, csync_error *err)
     return c->backend->ops->start_relay(c->backend, err);
 }
 
-static int nothing(csync *c, void *ctx, csync_error *err)
+static int settle(csync *c, void *ctx, csync_error *err)
 {
-    (void)c;
     (void)ctx;
-    (void)err;
-    return CSYNC_OK;
+    return c->backend->ops->settle(c->backend, err);
 }
 
 /* A batch read again after the log was completed starts afresh. */
@@ -41,7 +39,7 @@ static int read_settled(csync *c, cs_work work, void *ctx, const int *settled, c
     int rc = cs_replica_read(c, work, ctx, err);
 
     if (rc == CSYNC_OK && !*settled) {
-        rc = cs_replica_write(c, nothing, NULL, err);
+        rc = cs_replica_write(c, settle, NULL, err);
         if (rc == CSYNC_OK)
             rc = cs_replica_read(c, work, ctx, err);
     }

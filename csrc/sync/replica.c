@@ -158,8 +158,6 @@ static int run_write(csync *c, cs_work work, void *ctx, int check, csync_error *
     rc = b->ops->begin(b, 1, err);
     if (rc == CSYNC_OK && check)
         rc = b->ops->check_schema(b, &repaired, err);
-    if (rc == CSYNC_OK && check)
-        rc = b->ops->settle(b, err);
     if (rc == CSYNC_OK)
         rc = work(c, ctx, err);
     if (rc == CSYNC_OK)

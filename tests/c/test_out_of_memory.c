@@ -216,6 +216,24 @@ static int hash(csync_error *err)
     return csync_hash(c, hex, err);
 }
 
+static int digest(csync_error *err)
+{
+    static const char *const requests[] = {
+        "{}", "{\"table\":\"site\",\"prefixes\":[\"\"],\"digits\":2}",
+        "{\"table\":\"person\",\"prefixes\":[\"\"]}",
+        "{\"table\":\"visit\",\"keys\":[\"{\\\"id\\\":1}\"],\"payload\":true}"};
+    int rc = CSYNC_OK;
+
+    for (int i = 0; rc == CSYNC_OK && i < 4; i++) {
+        char *answer = NULL;
+
+        rc = csync_digest(c, requests[i], &answer, err);
+        assert_int_equal(answer != NULL, rc == CSYNC_OK);
+        csync_free(answer);
+    }
+    return rc;
+}
+
 static int get_state(csync_error *err)
 {
     csync_state st = {.struct_size = sizeof st};
@@ -404,6 +422,7 @@ FAILS_CLEANLY(parked)
 FAILS_CLEANLY(conflicts)
 FAILS_CLEANLY(trigger_sql)
 FAILS_CLEANLY(hash)
+FAILS_CLEANLY(digest)
 FAILS_CLEANLY(get_state)
 FAILS_CLEANLY(changes)
 FAILS_CLEANLY(apply)
@@ -477,6 +496,64 @@ static void a_sync_fails_cleanly_and_the_next_completes(void **state)
         check_synced();
         unbuild();
     }
+}
+
+static int ask_peer(void *user_data, const char *request, char **answer, csync_error *err)
+{
+    return csync_digest(user_data, request, answer, err);
+}
+
+static int verify_and_repair(int by_remote, char **report, csync_error *err)
+{
+    csync_remote remote = {.struct_size = sizeof remote, .user_data = peer, .digest = ask_peer};
+    csync_verify_options o = {.struct_size = sizeof o, .repair = 1};
+
+    return by_remote ? csync_verify_remote(c, &remote, &o, report, err)
+                     : csync_verify(c, peer, &o, report, err);
+}
+
+/* Wrong rows, missing rows, and one that no head knows of. */
+static void spoil(void)
+{
+    OK(csync_suppress_begin(c, err));
+    run(c, "UPDATE person SET votes=99 WHERE id='b'");
+    run(c, "DELETE FROM site WHERE id BETWEEN 200 AND 210");
+    run(c, "INSERT OR IGNORE INTO visit VALUES(77,2,'ghost')");
+    OK(csync_suppress_end(c, 1, err));
+}
+
+static void a_repair_fails_cleanly_and_the_next_completes(void **state)
+{
+    (void)state;
+    build(1);
+    run(c, "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i+1 FROM n WHERE i<300) "
+           "INSERT INTO site SELECT i, 'name '||i FROM n");
+    OK(sync_both(err));
+    for (int by_remote = 0; by_remote <= 1; by_remote++) {
+        int has_failed = 1;
+
+        for (long n = 1; has_failed; n++) {
+            csync_error e = CSYNC_ERROR_INIT;
+            char *report = NULL;
+            int rc;
+
+            spoil();
+            arm(n, 0);
+            rc = verify_and_repair(by_remote, &report, &e);
+            has_failed = mem.has_failed;
+            disarm();
+            if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
+                fail_msg("allocation %ld failed, the answer was %s: %s", n, csync_code_name(rc),
+                         e.message);
+            assert_int_equal(report != NULL, rc == CSYNC_OK);
+            csync_free(report);
+            run(c, "BEGIN IMMEDIATE;\nROLLBACK");
+        }
+        assert_int_equal(number(c, "SELECT count(*) FROM site WHERE id BETWEEN 200 AND 210"), 11);
+        assert_int_equal(number(c, "SELECT votes FROM person WHERE id='b'"),
+                         number(peer, "SELECT votes FROM person WHERE id='b'"));
+    }
+    unbuild();
 }
 
 static void opening_fails_cleanly(void **state)
@@ -577,6 +654,7 @@ int main(void)
         cmocka_unit_test(conflicts_fails_cleanly),
         cmocka_unit_test(trigger_sql_fails_cleanly),
         cmocka_unit_test(hash_fails_cleanly),
+        cmocka_unit_test(digest_fails_cleanly),
         cmocka_unit_test(get_state_fails_cleanly),
         cmocka_unit_test(changes_fails_cleanly),
         cmocka_unit_test(apply_fails_cleanly),
@@ -585,6 +663,7 @@ int main(void)
         cmocka_unit_test(suppressed_fails_cleanly),
         cmocka_unit_test(reports_of_full_tables_fail_cleanly),
         cmocka_unit_test(a_sync_fails_cleanly_and_the_next_completes),
+        cmocka_unit_test(a_repair_fails_cleanly_and_the_next_completes),
         cmocka_unit_test(a_cancel_at_each_report_leaves_whole_batches),
     };
 

@@ -47,6 +47,7 @@ def pair(met, tmp_path):
         for path in met:
             db = stack.enter_context(csync.open(shutil.copy(path, tmp_path)))
             db.path = tmp_path / path.name
+            db.changes()  # begins the epoch of this handle
             opened.append(db)
         yield opened
 

@@ -281,7 +281,7 @@ def test_parked_changes_are_listed(replica):
 
 def test_errors_have_one_base_and_the_builtins_that_users_expect():
     errors = [value for value in vars(csync).values() if isinstance(value, type) and issubclass(value, Exception)]
-    assert len(errors) == 15 and all(issubclass(error, csync.Error) for error in errors)
+    assert len(errors) == 16 and all(issubclass(error, csync.Error) for error in errors)
     assert all(error.__module__ == "csync" and error.__doc__ for error in errors)
     assert issubclass(csync.NetworkError, ConnectionError)
     assert issubclass(csync.Misuse, ValueError) and issubclass(csync.InvalidValue, ValueError)

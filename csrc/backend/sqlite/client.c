@@ -73,11 +73,13 @@ int sq_clients(cs_backend *base, int stale_days, cs_client_visit visit, void *ct
     return rc;
 }
 
+/* Nobody has more of the log than there is, whatever he says. */
 int sq_safe_version(cs_backend *base, int stale_days, int64_t *version, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
     sqlite3_stmt *stmt;
+    int64_t top = 0;
     int rc = sq_fixed(b, SQ_CLIENT_SAFE, &stmt, err);
 
     *version = 0;
@@ -88,7 +90,11 @@ int sq_safe_version(cs_backend *base, int stale_days, int64_t *version, csync_er
     if (rc == 1)
         *version = sqlite3_column_int64(stmt, 0);
     sqlite3_reset(stmt);
-    return rc < 0 ? rc : CSYNC_OK;
+    if (rc >= 0)
+        rc = sq_log_top(base, &top, err);
+    if (*version > top)
+        *version = top;
+    return rc;
 }
 
 /* ---- forgetting ---- */

@@ -57,7 +57,7 @@ static void rollback(cs_backend *base)
     while (!sqlite3_get_autocommit(b->db) && /* a cancel may interrupt the ROLLBACK too */
            sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_INTERRUPT)
         ;
-    b->flag_set = b->suppressed = 0;
+    b->flag_set = b->suppressed = b->suppressed_writes = 0;
     if (b->epoch_new)
         b->epoch[0] = 0;
     b->epoch_new = 0;
@@ -148,6 +148,7 @@ static const cs_backend_ops ops = {
     .snapshot_page = sq_snapshot_page,
     .snapshot_get = sq_snapshot_get,
     .snapshot_put = sq_snapshot_put,
+    .forget_via = sq_forget_via,
     .snapshot_seen = sq_snapshot_seen,
     .snapshot_unseen = sq_snapshot_unseen,
     .reply_get = sq_reply_get,
@@ -165,6 +166,8 @@ static const cs_backend_ops ops = {
     .conflicts = sq_conflicts,
     .parked = sq_parked,
     .scan = sq_scan,
+    .look = sq_look,
+    .restore = sq_restore,
     .execute = sq_execute,
 };
 
