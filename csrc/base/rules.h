@@ -1,27 +1,49 @@
 /* rules.h - the rules of the protocol, each of which the simulator can switch off to see that it notices.
  *
- * In the library CS_RULE is 1 and costs nothing; only the simulator's own build has the switches. */
+ * A simulator that finds nothing proves something only if it finds what is broken: `script/sim --ablate` takes
+ * the rules away one by one. In the library CS_RULE is 1 and costs nothing. */
 #ifndef CS_RULES_H
 #define CS_RULES_H
 
-enum cs_rule {
-    CS_RULE_EPOCH, /* a position counts only in the log that gave it out */
-    CS_RULE_ASOF, /* ... whose end, when it was given out, is still there */
-    CS_RULE_CONTINUE, /* a batch counts only if it continues exactly the position */
-    CS_RULE_HEADS_ONLY, /* what a later change has replaced is not sent */
-    CS_RULE_ACKNOWLEDGED, /* nothing is forgotten that a client may still need */
-    CS_RULE_LOG_FLOOR, /* a trimmed log does not answer positions before its floor */
-    CS_RULE_TOMBSTONE_FLOOR, /* an unknown old row of somebody who has not seen our deletes was deleted here */
-    CS_RULE_UNSEEN, /* old rows that a snapshot lacks were deleted there */
-    CS_RULE_WHOLE, /* what position and log cannot bridge, all heads do */
-    CS_RULE_COMPARE, /* a push that compares is refused where the row is another than its base */
-    CS_RULE_STOP_AT_CONFLICT, /* the position stops before the first conflict */
-    CS_RULE_COPY_ORIGIN, /* a copied file gets an origin of its own */
-    CS_RULE_FIRST_FREE /* the simulator's branch goes on here */
-};
+/* name, what holds because of it */
+#define CS_RULES(X)                                                                                \
+    X(EPOCH, "a position counts only in the log that gave it out")                                 \
+    X(ASOF, "... whose end, when it was given out, is still there")                                \
+    X(CONTINUE, "a batch counts only if it continues exactly the position")                        \
+    X(HEADS_ONLY, "what a later change has replaced is not sent")                                  \
+    X(ACKNOWLEDGED, "nothing is forgotten that a client may still need")                           \
+    X(LOG_FLOOR, "a trimmed log does not answer positions before its floor")                       \
+    X(TOMBSTONE_FLOOR, "an unknown old row of somebody who has not seen our deletes is deleted")   \
+    X(UNSEEN, "old rows that a snapshot lacks were deleted there")                                 \
+    X(WHOLE, "what position and log cannot bridge, all heads do")                                  \
+    X(OFFER_AGAIN, "what a restored peer may have lost is offered to it again")                    \
+    X(COMPARE, "a push that compares is refused where the row is another than its base")           \
+    X(STOP_AT_CONFLICT, "the position stops before the first conflict")                            \
+    X(COPY_ORIGIN, "a copied file gets an origin of its own")                                      \
+    X(TICK, "the clock of local stamps never goes back, whatever the wall clock does")             \
+    X(RAISE_CLOCK, "applying a change raises the clock above its stamp")                           \
+    X(RELAY, "what is applied is logged, so that it travels on")                                   \
+    X(STAMP, "a change keeps the stamp that its author gave it")                                   \
+    X(BEATS, "a change is applied only if it beats the row's head")                                \
+    X(TIE, "equal timestamps are ordered by origin and seq")                                       \
+    X(SUPPRESS, "what csync writes is not captured as an edit")                                    \
+    X(SAME_TX, "the position is committed with the changes that it covers")                        \
+    X(PEER, "each peer has a position of its own")                                                 \
+    X(HASH, "a batch whose hash and content differ is refused")                                    \
+    X(ACTIONS, "what a foreign key did to other rows is captured")                                 \
+    X(PARK_CHILDREN, "rows whose parent leaves the table are parked with it")                      \
+    X(PARK_EVICT, "of two rows that exclude each other the later one is visible")                  \
+    X(PARK_RETRY, "what is parked is tried again")                                                 \
+    X(SUPERSEDE, "a newer change takes the place of the parked one")                               \
+    X(CONFLICT, "a strategy decides where two edits did not see each other")                       \
+    X(BASE, "an edit of the row that the peer has is no conflict")
+
+#define CS_RULE_ENUM(name, why) CS_RULE_##name,
+enum { CS_RULES(CS_RULE_ENUM) CS_RULE_COUNT };
+#undef CS_RULE_ENUM
 
 #ifdef CSYNC_SIM
-extern unsigned long cs_rules_off; /* bit i: rule i is off */
+extern unsigned long cs_rules_off; /* bit i: rule i is off; defined by the simulator */
 #define CS_RULE(name) (!(cs_rules_off >> CS_RULE_##name & 1ul))
 #else
 #define CS_RULE(name) 1

@@ -4,10 +4,19 @@
 
 #include "base/uuid.h"
 
+static int (*source)(unsigned char *bytes, size_t len);
+
+void cs_random_source(int (*fill)(unsigned char *bytes, size_t len))
+{
+    source = fill;
+}
+
 static int fill_random(unsigned char *bytes, size_t len)
 {
     size_t have = 0;
 
+    if (source)
+        return source(bytes, len);
     while (have < len) {
         ssize_t n = getrandom(bytes + have, len - have, 0);
 

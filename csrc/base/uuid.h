@@ -5,4 +5,7 @@
 
 #define CS_UUID_SIZE 37
 int cs_uuid4(char out[CS_UUID_SIZE], csync_error *err);
+/* Where random bytes come from: a function that returns 0 when it has filled `bytes`; NULL: the kernel. For the
+ * simulator, whose runs a seed has to reproduce. */
+void cs_random_source(int (*fill)(unsigned char *bytes, size_t len));
 #endif

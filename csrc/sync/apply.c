@@ -59,7 +59,7 @@ static int check_hash(const csync_batch *batch, csync_error *err)
     char hex[CSYNC_HASH_SIZE];
     int rc;
 
-    if (!batch->hash[0])
+    if (!batch->hash[0] || !CS_RULE(HASH))
         return CSYNC_OK;
     rc = cs_batch_hash(batch, hex, err);
     return rc == CSYNC_OK ? cs_hash_verify(batch->hash, hex, err) : rc;
@@ -267,6 +267,16 @@ static int begin_snapshot(csync *c, work *w, csync_error *err)
                : rc;
 }
 
+/* A peer that was restored from a backup may lack what came from it: that is pushed like everything else, which
+ * an unlogged head cannot be. */
+static int offer_again(csync *c, work *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = b->relay || !CS_RULE(OFFER_AGAIN) ? CSYNC_OK : b->ops->start_relay(b, err);
+
+    return rc == CSYNC_OK && CS_RULE(OFFER_AGAIN) ? b->ops->forget_via(b, w->peer.id, err) : rc;
+}
+
 static int go_on_snapshot(csync *c, work *w, csync_error *err)
 {
     cs_snapshot *s = &w->snapshot;
@@ -277,6 +287,8 @@ static int go_on_snapshot(csync *c, work *w, csync_error *err)
     rc = mark_seen(c, w, err);
     if (rc == CSYNC_OK && !w->a->batch->has_more) {
         rc = delete_unseen(c, w, err);
+        if (rc == CSYNC_OK)
+            rc = offer_again(c, w, err);
         s->number = 0;
     }
     cs_buf_clear(&s->cursor);
@@ -393,10 +405,26 @@ static int enter_changes(csync *c, work *w, csync_error *err)
     return cs_changes_enter(changes, err);
 }
 
+/* What must not be: a crash after this would lose the batch. */
+static int position_first(csync *c, work *w, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc;
+
+    move_position(w);
+    rc = w->a->peer ? store_peer(c, w, err) : CSYNC_OK;
+    if (rc == CSYNC_OK)
+        rc = b->ops->commit(b, err);
+    return rc == CSYNC_OK ? b->ops->begin(b, 1, err) : rc;
+}
+
 static int apply_changes(csync *c, work *w, csync_error *err)
 {
     cs_backend *b = c->backend;
-    int rc = b->ops->suppress(b, 1, err);
+    int rc = CS_RULE(SAME_TX) ? CSYNC_OK : position_first(c, w, err);
+
+    if (rc == CSYNC_OK)
+        rc = b->ops->suppress(b, 1, err);
 
     if (rc == CSYNC_OK)
         rc = b->ops->fold(b, err);

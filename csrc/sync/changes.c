@@ -32,6 +32,7 @@ static int make_items(cs_changes *w, csync_error *err)
             last = cs_backend_table(w->replica->backend, change->pub.table, change->table_len);
         w->items[i].change = change;
         w->items[i].table = last;
+        w->items[i].local = !CS_RULE(STAMP);
     }
     return CSYNC_OK;
 }
@@ -317,7 +318,7 @@ static void merge_settings(const cs_changes *w, cs_merge *out)
     memset(out, 0, sizeof *out);
     out->via = w->peer ? w->peer->id : 0;
     out->agreed = w->pulling;
-    out->relay = w->replica->backend->relay;
+    out->relay = w->replica->backend->relay && CS_RULE(RELAY);
     out->more = w->more;
     out->passes = retry_passes(w->options);
     out->tick = w->tick;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/rules.h"
 #include "codec/canonical.h"
 #include "codec/row.h"
 
@@ -268,11 +269,11 @@ static int concurrent(const cs_meeting *m, const cs_item *item)
     const cs_head *h = &item->head;
     cs_stamp theirs = cs_change_stamp(item->change);
 
-    if (!item->table || item->status || !h->found || h->agreed || strcmp(h->stamp.origin, me) != 0)
+    if (!CS_RULE(CONFLICT) || !item->table || item->status || !h->found || h->agreed || strcmp(h->stamp.origin, me) != 0)
         return 0;
     if (strcmp(theirs.origin, me) == 0) /* our own, from before this edit or this very one */
         return 0;
-    return !h->has_base || cs_stamp_compare(&theirs, &h->base) != 0;
+    return !CS_RULE(BASE) || !h->has_base || cs_stamp_compare(&theirs, &h->base) != 0;
 }
 
 static int meet(cs_meeting *m, cs_item *items, size_t i, csync_error *err)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
 
 /* SELECT of the keys of the other rows that have the same values in the index. */
 static void collision_sql(cs_buf *s, const cs_table *t, const cs_unique *u)
@@ -211,6 +212,7 @@ static int evict(cs_sqlite *b, cs_table *t, const csync_change *change, const cs
     *evicted = 0;
     if (rc == CSYNC_OK)
         rc = all_lower(b, t, &v, stamp, evicted, err);
+    *evicted = *evicted && CS_RULE(PARK_EVICT);
     if (rc == CSYNC_OK && v.count)
         cs_buf_printf(message, text, *evicted ? change->pk : v.list[0].pk);
     if (rc == CSYNC_OK)

@@ -67,6 +67,15 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
     return rc;
 }
 
+/* An edit made under the new origin has to beat what it saw, which may have the very same time. */
+static int pass_own_stamps(cs_sqlite *b, csync_error *err)
+{
+    int64_t last = 0;
+    int rc = sq_stamp_now(&b->base, &last, err);
+
+    return rc == CSYNC_OK ? sq_raise_clock(&b->base, last + 1, err) : rc;
+}
+
 static int become_own(cs_sqlite *b, csync_error *err)
 {
     int64_t repaired = 0;
@@ -82,6 +91,8 @@ static int become_own(cs_sqlite *b, csync_error *err)
         rc = sq_fold(&b->base, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = rename_origin(b, err);
+    if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
+        rc = pass_own_stamps(b, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = sq_suppress(&b->base, 0, err);
     return rc == CSYNC_OK ? sq_remember_file(b, err) : rc;

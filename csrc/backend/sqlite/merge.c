@@ -9,6 +9,7 @@
 
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
+#include "base/rules.h"
 #include "codec/canonical.h"
 
 #define MANY_PARKED 500
@@ -189,7 +190,7 @@ static int merge_item(merge *m, size_t index, csync_error *err)
         cs_error_copy(err, &why);
     if (rc != CSYNC_OK || item->status)
         return rc;
-    rc = take_head(m, item, item->force, &won, err);
+    rc = take_head(m, item, item->force || !CS_RULE(BEATS), &won, err);
     if (rc == CSYNC_EDB && (m->b->native & 0xff) == SQLITE_MISMATCH) {
         item->table = NULL; /* a text as key of an INTEGER PRIMARY KEY: no row here can have it */
         item->reason = "type";

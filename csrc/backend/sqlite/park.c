@@ -7,6 +7,7 @@
 
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
+#include "base/rules.h"
 
 /* ---- entries of _sync_parked ---- */
 
@@ -58,7 +59,7 @@ int sq_park_supersede(cs_sqlite *b, cs_table *t, csync_error *err)
     int64_t parked = 0;
     int rc = sq_head_get(b, t, &head, NULL, &parked, err);
 
-    return rc == CSYNC_OK && parked ? sq_park_drop(b, t, parked, err) : rc;
+    return rc == CSYNC_OK && parked && CS_RULE(SUPERSEDE) ? sq_park_drop(b, t, parked, err) : rc;
 }
 
 int sq_any_parked(cs_sqlite *b, int *any, csync_error *err)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
 
 int sq_violated(cs_sqlite *b)
 {
@@ -148,7 +149,7 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
     int rc = last_version(b, &before, err), off;
 
     if (rc == CSYNC_OK)
-        rc = sq_capture(b, 1, err);
+        rc = sq_capture(b, CS_RULE(ACTIONS), err);
     if (rc != CSYNC_OK)
         return rc;
     rc = run_counted(b, stmt, err);

@@ -326,6 +326,21 @@ int sq_snapshot_put(cs_backend *base, int64_t peer, cs_snapshot *s, csync_error 
     return sq_run(b, stmt, err);
 }
 
+int sq_forget_via(cs_backend *base, int64_t peer, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++) {
+        cs_buf sql = {0};
+
+        cs_buf_printf(&sql, "UPDATE main._sync_rows_%lld SET via=0 WHERE via=%lld",
+                      (long long)base->tables[i]->id, (long long)peer);
+        rc = sq_exec_buf(b, &sql, err);
+    }
+    return rc;
+}
+
 int sq_snapshot_seen(cs_backend *base, const cs_item *item, int64_t number, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;

@@ -280,6 +280,7 @@ int sq_snapshot_page(cs_backend *b, const cs_page_request *request, csync_batch 
                      csync_error *err);
 int sq_snapshot_get(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
 int sq_snapshot_put(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
+int sq_forget_via(cs_backend *b, int64_t peer, csync_error *err);
 int sq_snapshot_seen(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
 int sq_snapshot_unseen(cs_backend *b, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
                        csync_error *err);

@@ -5,6 +5,7 @@
 #include "backend/sqlite/sqlite.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/rules.h"
 
 int sq_state_text(cs_sqlite *b, const char *key, char *out, size_t size, csync_error *err)
 {
@@ -159,7 +160,7 @@ int sq_raise_clock(cs_backend *base, int64_t ts, csync_error *err)
     sqlite3_stmt *stmt;
     int rc = sq_fixed(b, SQ_CLOCK_PUT, &stmt, err);
 
-    if (rc != CSYNC_OK)
+    if (rc != CSYNC_OK || !CS_RULE(RAISE_CLOCK))
         return rc;
     cs_time_format(ts, text);
     sq_bind_text(b, stmt, 1, text);
@@ -248,7 +249,7 @@ int sq_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
     memset(out, 0, sizeof *out);
     if (rc != CSYNC_OK)
         return rc;
-    sq_bind_text(b, stmt, 1, peer);
+    sq_bind_text(b, stmt, 1, CS_RULE(PEER) ? peer : "*");
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
         out->id = sqlite3_column_int64(stmt, 0);
@@ -269,7 +270,7 @@ int sq_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
 
     if (rc != CSYNC_OK)
         return rc;
-    sq_bind_text(b, stmt, 1, peer);
+    sq_bind_text(b, stmt, 1, CS_RULE(PEER) ? peer : "*");
     sqlite3_bind_int64(stmt, 2, value->pulled.version);
     sq_bind_text(b, stmt, 3, value->pulled.epoch);
     sqlite3_bind_int64(stmt, 4, value->pushed.version);

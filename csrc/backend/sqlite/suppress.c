@@ -5,6 +5,7 @@
  * owned connection is left switched off until its user writes through it. Else the flag in _sync_session
  * is set and cleared inside the transaction: a crash rolls it back and nobody else ever sees it. */
 #include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
 
 int sq_set_triggers(cs_sqlite *b, int on, csync_error *err)
 {
@@ -57,6 +58,7 @@ int sq_suppress(cs_backend *base, int on, csync_error *err)
     b->suppressed_writes = 0;
     if (rc != CSYNC_OK)
         return rc;
+    on = on && CS_RULE(SUPPRESS);
     b->suppressed = on;
     if (b->flag_set)
         return set_flag(b, on, err);

@@ -3,6 +3,7 @@
 
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
+#include "base/rules.h"
 
 static void put_params(cs_buf *s, size_t from, size_t count)
 {
@@ -115,6 +116,10 @@ static void heads_take_many(cs_buf *s, const cs_table *t, size_t rows)
 {
     head_upsert(s, t, rows);
     cs_buf_puts(s, clear_base);
+    if (!CS_RULE(TIE)) {
+        cs_buf_puts(s, " WHERE excluded.ts>ts");
+        return;
+    }
     cs_buf_puts(s, " WHERE excluded.ts>ts OR excluded.ts=ts AND CASE WHEN excluded.origin=origin "
                    "THEN excluded.seq>seq ELSE (SELECT o.origin FROM main._sync_origins o WHERE "
                    "o.id=excluded.origin)>(SELECT o.origin FROM main._sync_origins o WHERE o.id=");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
+#include "base/rules.h"
 
 #define MAX_REAL "1.7976931348623157e308"
 #define PRINTF_COLUMNS 100 /* a function takes at most 127 arguments */
@@ -200,8 +201,10 @@ static void put_payload(cs_buf *s, const cs_table *t)
  * change that this replica has seen, whatever the wall clock does. */
 static void put_tick(cs_buf *s)
 {
-    cs_buf_puts(s, " UPDATE _sync_session SET clock=max(clock,strftime('%Y-%m-%dT%H:%M:%fZ')),"
-                   "ticked=julianday() WHERE rowid=1 AND sync_active=0 AND ticked<julianday();");
+    cs_buf_puts(s, CS_RULE(TICK)
+                       ? " UPDATE _sync_session SET clock=max(clock,strftime('%Y-%m-%dT%H:%M:%fZ')),"
+                         "ticked=julianday() WHERE rowid=1 AND sync_active=0 AND ticked<julianday();"
+                       : " UPDATE _sync_session SET clock=strftime('%Y-%m-%dT%H:%M:%fZ');");
 }
 
 static void put_insert(cs_buf *s, const cs_table *t, const char *operation, const char *prefix)

@@ -4,6 +4,7 @@
 
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
+#include "base/rules.h"
 
 typedef struct waiting {
     int64_t *ids;
@@ -177,7 +178,7 @@ static int try_cycle(cs_sqlite *b, waiting *w, int *entered, csync_error *err)
 
 int sq_unpark(cs_sqlite *b, csync_error *err)
 {
-    int rc = CSYNC_OK, entered = 1, cycle = 0;
+    int rc = CSYNC_OK, entered = CS_RULE(PARK_RETRY), cycle = 0;
 
     while (rc == CSYNC_OK && entered) {
         waiting w;

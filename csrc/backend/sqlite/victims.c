@@ -5,6 +5,7 @@
 
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
+#include "base/rules.h"
 
 static const char no_parent[] = "the row that it refers to is not there";
 
@@ -238,7 +239,7 @@ int sq_victims_park(cs_sqlite *b, sq_victims *v, const char *reason, const char 
 int sq_park_children(cs_sqlite *b, cs_table *t, int all, csync_error *err)
 {
     sq_victims v = {NULL, 0, 0};
-    int rc = collect_children(b, t, all, &v, err);
+    int rc = CS_RULE(PARK_CHILDREN) ? collect_children(b, t, all, &v, err) : CSYNC_OK;
 
     if (rc == CSYNC_OK)
         rc = sq_victims_park(b, &v, "foreign key", no_parent, err);

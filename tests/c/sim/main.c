@@ -1,0 +1,267 @@
+/* main.c - the command: runs of many seeds on all processors, one seed, or the ablation. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/rules.h"
+#include "sim.h"
+
+unsigned long cs_rules_off;
+
+static const struct {
+    const char *name, *why;
+} rules[] = {
+#define RULE(name, why) {#name, why},
+    CS_RULES(RULE)
+#undef RULE
+};
+
+static world the_world;
+
+static const char usage[] =
+    "sim: runs the production code in simulated worlds: 3 to 8 replicas, any topology, and everything that goes\n"
+    "wrong. A seed is a run, to the byte.\n"
+    "  --runs N        how many seeds (default 2000)\n"
+    "  --seed S        the first seed (default 1); alone: that run only\n"
+    "  --jobs J        processes (default 2)\n"
+    "  --trace         print every event of the run\n"
+    "  --file F        run the seeds that F lists first (the first word of a line; # comments)\n"
+    "  --without RULE  switch a rule off; --rules lists them\n"
+    "  --ablate        switch each rule off in turn, at most --runs seeds each, and print when it was noticed\n";
+
+/* ---- one seed ---- */
+
+static int report(world *w, int shrinking)
+{
+    if (!w->finding[0])
+        return 0;
+    printf("sim: seed %llu: %s\n", (unsigned long long)w->seed, w->finding);
+    if (shrinking) {
+        char first[sizeof w->finding];
+
+        memcpy(first, w->finding, sizeof first);
+        shrink(w, 30);
+        printf("sim: the short history of seed %llu:\n", (unsigned long long)w->seed);
+        w->trace = 1;
+        world_run(w);
+        w->trace = 0;
+        printf("sim: seed %llu: %s\n", (unsigned long long)w->seed, first);
+    }
+    fflush(stdout);
+    return 1;
+}
+
+static int run_seed(uint64_t seed, int trace, int shrinking)
+{
+    world *w = &the_world;
+
+    world_plan(w, seed);
+    w->trace = trace;
+    world_run(w);
+    return report(w, shrinking);
+}
+
+static int run_one(uint64_t seed, int trace)
+{
+    int failed = run_seed(seed, trace, !trace);
+
+    if (!failed)
+        printf("sim: seed %llu: nothing found\n", (unsigned long long)seed);
+    printf("sim: seed %llu: trace hash %016llx\n", (unsigned long long)seed,
+           (unsigned long long)the_world.hash);
+    return failed;
+}
+
+/* ---- many seeds ---- */
+
+typedef struct tally {
+    uint64_t runs, diverged, lost, unrest, other;
+} tally;
+
+static void count(tally *t, const char *finding)
+{
+    t->runs++;
+    if (!finding[0])
+        return;
+    t->diverged += strncmp(finding, "diverged", 8) == 0;
+    t->lost += strncmp(finding, "lost", 4) == 0;
+    t->unrest += strncmp(finding, "unrest", 6) == 0;
+    t->other += strncmp(finding, "diverged", 8) && strncmp(finding, "lost", 4) && strncmp(finding, "unrest", 6);
+}
+
+/* The seeds first + job, first + job + jobs, ...; stops after three findings. */
+static tally run_share(uint64_t first, uint64_t runs, unsigned job, unsigned jobs)
+{
+    tally t = {0, 0, 0, 0, 0};
+    time_t said = time(NULL);
+
+    for (uint64_t i = job; i < runs && t.diverged + t.lost + t.unrest + t.other < 3; i += jobs) {
+        world *w = &the_world;
+
+        world_plan(w, first + i);
+        world_run(w);
+        count(&t, w->finding);
+        report(w, 1);
+        if (job == 0 && time(NULL) - said >= 10) {
+            said = time(NULL);
+            printf("sim: %llu of %llu runs\n", (unsigned long long)i, (unsigned long long)runs);
+            fflush(stdout);
+        }
+    }
+    return t;
+}
+
+static int run_many(uint64_t first, uint64_t runs, unsigned jobs)
+{
+    tally all = {0, 0, 0, 0, 0}, one;
+    struct timespec begin, end;
+    double seconds;
+    int pipes[2];
+
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    if (pipe(pipes) != 0)
+        return 2;
+    fflush(stdout);
+    for (unsigned job = 0; job < jobs; job++) {
+        if (fork() != 0)
+            continue;
+        one = run_share(first, runs, job, jobs);
+        _exit(write(pipes[1], &one, sizeof one) != sizeof one);
+    }
+    close(pipes[1]);
+    while (read(pipes[0], &one, sizeof one) == sizeof one) {
+        all.runs += one.runs;
+        all.diverged += one.diverged;
+        all.lost += one.lost;
+        all.unrest += one.unrest;
+        all.other += one.other;
+    }
+    while (wait(NULL) > 0)
+        ;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+    printf("sim: %llu runs, %llu diverged, %llu lost, %llu unrest, %llu other findings (seeds %llu..%llu, "
+           "%.0f s, %.1f ms per run and process)\n",
+           (unsigned long long)all.runs, (unsigned long long)all.diverged, (unsigned long long)all.lost,
+           (unsigned long long)all.unrest, (unsigned long long)all.other, (unsigned long long)first,
+           (unsigned long long)(first + runs - 1), seconds,
+           all.runs ? seconds * 1000 * jobs / (double)all.runs : 0);
+    if (all.runs < runs && !(all.diverged + all.lost + all.unrest + all.other))
+        printf("sim: a process died\n");
+    return all.runs != runs || all.diverged + all.lost + all.unrest + all.other > 0;
+}
+
+/* Seeds that once found something. */
+static int run_file(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    char line[400];
+    int failed = 0, n = 0;
+
+    if (!f) {
+        fprintf(stderr, "sim: cannot read %s\n", path);
+        return 2;
+    }
+    while (fgets(line, sizeof line, f)) {
+        if (line[0] < '0' || line[0] > '9')
+            continue;
+        n++;
+        failed |= run_seed(strtoull(line, NULL, 10), 0, 1);
+    }
+    fclose(f);
+    printf("sim: %d seeds of %s: %s\n", n, path, failed ? "FAILED" : "nothing found");
+    return failed;
+}
+
+/* ---- ablation ---- */
+
+static int ablate_one(size_t rule, uint64_t first, uint64_t runs)
+{
+    world *w = &the_world;
+
+    cs_rules_off = 1ul << rule;
+    for (uint64_t i = 0; i < runs; i++) {
+        world_plan(w, first + i);
+        world_run(w);
+        if (!w->finding[0])
+            continue;
+        printf("%-14s noticed at run %5llu  %-72s %.60s\n", rules[rule].name, (unsigned long long)i + 1,
+               rules[rule].why, w->finding);
+        fflush(stdout);
+        return 0;
+    }
+    printf("%-14s NOT NOTICED in %llu runs  %s\n", rules[rule].name, (unsigned long long)runs, rules[rule].why);
+    fflush(stdout);
+    return 1;
+}
+
+/* Each in a process of its own: a rule less may well mean a crash. */
+static int ablate(uint64_t first, uint64_t runs)
+{
+    int missed = 0, status;
+
+    for (size_t i = 0; i < CS_RULE_COUNT; i++) {
+        fflush(stdout);
+        if (fork() == 0)
+            _exit(ablate_one(i, first, runs));
+        wait(&status);
+        missed += !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    printf("sim: %d of %d rules noticed when they are off\n", CS_RULE_COUNT - missed, CS_RULE_COUNT);
+    return missed > 0;
+}
+
+static int switch_off(const char *name)
+{
+    for (size_t i = 0; i < CS_RULE_COUNT; i++)
+        if (strcmp(rules[i].name, name) == 0) {
+            cs_rules_off |= 1ul << i;
+            return 0;
+        }
+    fprintf(stderr, "sim: no rule %s; --rules lists them\n", name);
+    return 2;
+}
+
+static int list_rules(void)
+{
+    for (size_t i = 0; i < CS_RULE_COUNT; i++)
+        printf("%-14s %s\n", rules[i].name, rules[i].why);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"runs", 1, NULL, 'n'},    {"seed", 1, NULL, 's'},   {"jobs", 1, NULL, 'j'},
+        {"trace", 0, NULL, 't'},   {"file", 1, NULL, 'f'},   {"without", 1, NULL, 'w'},
+        {"ablate", 0, NULL, 'a'},  {"rules", 0, NULL, 'r'},  {"help", 0, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
+    uint64_t runs = 0, seed = 0;
+    unsigned jobs = 2;
+    int trace = 0, ablation = 0, c;
+
+    disk_init();
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 'n': runs = strtoull(optarg, NULL, 10); break;
+        case 's': seed = strtoull(optarg, NULL, 10); break;
+        case 'j': jobs = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 't': trace = 1; break;
+        case 'f': if (run_file(optarg) != 0) return 1; break;
+        case 'w': if (switch_off(optarg) != 0) return 2; break;
+        case 'a': ablation = 1; break;
+        case 'r': return list_rules();
+        case 'h': fputs(usage, stdout); return 0;
+        default: fputs(usage, stderr); return 2;
+        }
+    }
+    if (ablation)
+        return ablate(seed ? seed : 1, runs ? runs : 1000);
+    if (seed && !runs)
+        return run_one(seed, trace);
+    return run_many(seed ? seed : 1, runs ? runs : 2000, jobs ? jobs : 1);
+}
