@@ -277,7 +277,8 @@ static int check_peer(const char *name, csync_error *err)
 {
     if (*name && strlen(name) <= CS_PEER_MAX)
         return CSYNC_OK;
-    return cs_fail(err, CSYNC_EINVAL, "the name of a client or peer must have 1 to %d bytes", CS_PEER_MAX);
+    return cs_fail(err, CSYNC_EINVAL, "the name of a client or peer must have 1 to %d bytes",
+                   CS_PEER_MAX);
 }
 
 static int check_fetch(csync *c, const csync_fetch *fetch, csync_error *err)

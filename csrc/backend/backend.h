@@ -161,8 +161,8 @@ typedef struct cs_backend_ops {
 
     /* Appends the heads after request->cursor in order of table, parents first, and key; `next` gets the cursor
      * behind the last of them, "" when there are no more. CSYNC_EINVAL: no cursor of this backend's. */
-    int (*snapshot_page)(cs_backend *b, const cs_page_request *request, csync_batch *batch, cs_buf *next,
-                         csync_error *err);
+    int (*snapshot_page)(cs_backend *b, const cs_page_request *request, csync_batch *batch,
+                         cs_buf *next, csync_error *err);
 
     /* Begins the log's epoch of this handle where it has none yet; in a write transaction. */
     int (*settle)(cs_backend *b, csync_error *err);
@@ -200,7 +200,8 @@ typedef struct cs_backend_ops {
     /* What was answered to the last push of a peer; *found 0: its key was another. */
     int (*reply_get)(cs_backend *b, int64_t peer, const char *key, cs_buf *reply, int *found,
                      csync_error *err);
-    int (*reply_put)(cs_backend *b, int64_t peer, const char *key, const char *reply, csync_error *err);
+    int (*reply_put)(cs_backend *b, int64_t peer, const char *key, const char *reply,
+                     csync_error *err);
 
     /* The snapshot that is being read from a peer; out->cursor is appended to. */
     int (*snapshot_get)(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
@@ -212,8 +213,8 @@ typedef struct cs_backend_ops {
     int (*snapshot_seen)(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
     /* Appends to the batch, as deletes, at most `limit` live heads that are not in the snapshot, that a peer once
      * had, and that are not newer than floor_ts: the peer has deleted them and forgotten it. */
-    int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
-                           csync_error *err);
+    int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, size_t limit,
+                           csync_batch *batch, csync_error *err);
 
     int (*client_put)(cs_backend *b, const char *origin, int64_t version, csync_error *err);
     /* Milliseconds since the client was heard of; INT64_MAX: never. */

@@ -242,8 +242,9 @@ static int check_page(const csync_session *s, const csync_batch *page, csync_err
     if (page->origin && strcmp(page->origin, s->replica->backend->origin) == 0)
         return cs_fail(err, CSYNC_EINVAL, "peer \"%.100s\" is this very replica", s->peer);
     if (page->count > MAX_PAGE) /* an old answer may be larger than what is asked for now */
-        return cs_fail(err, CSYNC_EPROTO, "peer \"%.100s\" sent %zu changes, more than the %d of a page",
-                       s->peer, page->count, MAX_PAGE);
+        return cs_fail(err, CSYNC_EPROTO,
+                       "peer \"%.100s\" sent %zu changes, more than the %d of a page", s->peer,
+                       page->count, MAX_PAGE);
     return CSYNC_OK;
 }
 

@@ -1,7 +1,7 @@
 """What csync's calls return and what your functions get: plain objects that depend on no replica."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from csync._errors import InvalidValue
@@ -289,7 +289,7 @@ class Step:
     """
 
     kind: str
-    since: Position = Position()
+    since: Position = field(default_factory=Position)
     limit: int = 0
     max_bytes: int = 0
     batch: Any = None

@@ -207,7 +207,7 @@ static int module_exec(PyObject *module)
         each((state)->outcome);                                                                    \
         each((state)->progress);                                                                   \
         each((state)->step);                                                                       \
-        each((state)->position);                                                                    \
+        each((state)->position);                                                                   \
         each((state)->dump_row);                                                                   \
         for (int i = 0; i < CSPY_ERRORS; i++)                                                      \
             each((state)->errors[i]);                                                              \

@@ -276,8 +276,8 @@ int sq_floors(cs_backend *b, cs_floors *out, csync_error *err);
 int sq_purge(cs_backend *b, int64_t version, csync_purged *out, csync_error *err);
 
 /* snapshot.c */
-int sq_snapshot_page(cs_backend *b, const cs_page_request *request, csync_batch *batch, cs_buf *next,
-                     csync_error *err);
+int sq_snapshot_page(cs_backend *b, const cs_page_request *request, csync_batch *batch,
+                     cs_buf *next, csync_error *err);
 int sq_snapshot_get(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
 int sq_snapshot_put(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
 int sq_forget_via(cs_backend *b, int64_t peer, csync_error *err);

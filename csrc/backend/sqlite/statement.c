@@ -6,8 +6,7 @@
 #include "base/mem.h"
 
 /* A client that was silent for more than ?1 days; one whose time is none is not stale. */
-#define STALE                                                                                      \
-    "coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0)"
+#define STALE "coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0)"
 
 static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_BEGIN] = "BEGIN",
@@ -76,8 +75,9 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_LOG_TRIM] = "DELETE FROM main._sync_log WHERE version<=?1",
     [SQ_REPLY_GET] = "SELECT reply FROM main._sync_replies WHERE peer=?1 AND "
                      "idempotency_key=?2",
-    [SQ_REPLY_PUT] = "INSERT INTO main._sync_replies(peer,idempotency_key,reply) VALUES(?1,?2,?3) ON CONFLICT(peer) "
-                     "DO UPDATE SET idempotency_key=excluded.idempotency_key,reply=excluded.reply",
+    [SQ_REPLY_PUT] =
+        "INSERT INTO main._sync_replies(peer,idempotency_key,reply) VALUES(?1,?2,?3) ON CONFLICT(peer) "
+        "DO UPDATE SET idempotency_key=excluded.idempotency_key,reply=excluded.reply",
     [SQ_SNAPSHOT_GET] =
         "SELECT number,version,epoch,floor_ts,cursor FROM main._sync_snapshots WHERE peer=?1",
     [SQ_SNAPSHOT_PUT] =

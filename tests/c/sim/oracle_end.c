@@ -35,14 +35,16 @@ uint64_t oracle_positions(world *w)
         replica *r = &w->replicas[i];
         sqlite3_stmt *stmt = NULL;
 
-        if (sqlite3_prepare_v2(r->app, "SELECT * FROM _sync_peers ORDER BY id", -1, &stmt, NULL) != SQLITE_OK)
+        if (sqlite3_prepare_v2(r->app, "SELECT * FROM _sync_peers ORDER BY id", -1, &stmt, NULL) !=
+            SQLITE_OK)
             finding(w, "error", "replica %d: %s", i, sqlite3_errmsg(r->app));
         while (stmt && sqlite3_step(stmt) == SQLITE_ROW)
             for (int k = 0; k < sqlite3_column_count(stmt); k++)
                 if (strcmp(sqlite3_column_name(stmt, k), "last_seen") != 0)
                     hash = mix(hash, (const char *)sqlite3_column_text(stmt, k));
         sqlite3_finalize(stmt);
-        hash = hash * 31 + (uint64_t)number(w, r, "SELECT seq FROM sqlite_sequence WHERE name='_sync_log'");
+        hash = hash * 31 +
+               (uint64_t)number(w, r, "SELECT seq FROM sqlite_sequence WHERE name='_sync_log'");
     }
     return hash;
 }
@@ -145,7 +147,8 @@ static int is_parked(world *w, replica *r, int key)
 {
     char sql[160];
 
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM _sync_parked WHERE table_name='%s' AND pk_value LIKE '%%%d%%'",
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM _sync_parked WHERE table_name='%s' AND pk_value LIKE '%%%d%%'",
              table_names[key / KEYS], key % KEYS + 1);
     return number(w, r, sql) > 0;
 }
@@ -171,8 +174,8 @@ static void check_rows(world *w, replica *r)
             if (v >= 0)
                 finding(w, "rows", "replica %d shows %s, which is parked", r->index, key_text(key));
         } else if (v != w->changes[head].v) {
-            finding(w, "rows", "replica %d shows v %lld of %s, its head (change %d) wrote %lld", r->index,
-                    (long long)v, key_text(key), head, (long long)w->changes[head].v);
+            finding(w, "rows", "replica %d shows v %lld of %s, its head (change %d) wrote %lld",
+                    r->index, (long long)v, key_text(key), head, (long long)w->changes[head].v);
         }
     }
 }
@@ -195,8 +198,8 @@ static void check_parked(world *w, replica *r)
     for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
         if (idle[i].tables == 1 || w->config.tables & idle[i].tables)
             if (number(w, r, idle[i].sql) > 0)
-                finding(w, "parked", "replica %d keeps rows parked whose reason is gone: %s", r->index,
-                        idle[i].sql);
+                finding(w, "parked", "replica %d keeps rows parked whose reason is gone: %s",
+                        r->index, idle[i].sql);
 }
 
 static void check_integrity(world *w, replica *r)

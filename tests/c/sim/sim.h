@@ -100,7 +100,13 @@ enum fault {
 };
 
 /* What else may happen to replicas. */
-enum chance_event { EVENT_PURGE = 1, EVENT_RESTORE = 2, EVENT_COPY = 4, EVENT_NEWCOMER = 8, EVENT_EDGE = 16 };
+enum chance_event {
+    EVENT_PURGE = 1,
+    EVENT_RESTORE = 2,
+    EVENT_COPY = 4,
+    EVENT_NEWCOMER = 8,
+    EVENT_EDGE = 16
+};
 
 typedef struct replica {
     int index;
@@ -139,7 +145,21 @@ typedef struct message {
     char *json;
 } message;
 
-enum step_kind { WRITE, SYNC, DELIVER, CLOCK, REOPEN, COLUMN, PURGE, BACKUP, RESTORE, COPY, NEWCOMER, EDGE, DAYS };
+enum step_kind {
+    WRITE,
+    SYNC,
+    DELIVER,
+    CLOCK,
+    REOPEN,
+    COLUMN,
+    PURGE,
+    BACKUP,
+    RESTORE,
+    COPY,
+    NEWCOMER,
+    EDGE,
+    DAYS
+};
 typedef struct step {
     enum step_kind kind;
     uint64_t seed; /* of all that it draws, so that other steps may be left out */
@@ -210,11 +230,14 @@ void net_settle(world *w, rng *g); /* what is still under way arrives or is lost
 void net_free(world *w);
 
 /* oracle.c */
-enum { CERTAIN = 1, PERHAPS = 2 }; /* the batch was taken; it was taken if the crash came late enough */
+enum {
+    CERTAIN = 1,
+    PERHAPS = 2
+}; /* the batch was taken; it was taken if the crash came late enough */
 /* The replica has done something: reads what it has committed, and compares its heads with the model's.
  * batch: what it was given; strategy: under which. */
-void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome, int taken,
-                    int strategy);
+void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome,
+                    int taken, int strategy);
 void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int taken, int strategy);
 void oracle_forgot(world *w, replica *r); /* it was purged */
 void oracle_hold(world *w); /* the faults have stopped */
