@@ -533,16 +533,16 @@ static void check_synced(void)
     assert_int_equal(r.pulled + r.pushed + r.lost + r.conflicts, 0);
 }
 
-/* Batches that are complete stay, so there are states between. Every other allocation fails in a first sync,
- * the rest in one that continues it: each in a world of its own would take a quarter of a minute. */
-static void fail_each_of_a_sync(void (*prepare)(void), void (*check)(void))
+/* Batches that are complete stay, so there are states between. Some allocations fail in a first sync, the rest
+ * in those that continue it: each in a world of its own would take too long. */
+static void fail_each_of_a_sync(void (*prepare)(void), void (*check)(void), long tries)
 {
     int has_failed = 1;
 
-    for (long n = 1; has_failed; n += 2) {
+    for (long n = 1; has_failed; n += tries) {
         build(1);
         prepare();
-        for (long m = n; m < n + 2; m++) {
+        for (long m = n; m < n + tries; m++) {
             csync_error e = CSYNC_ERROR_INIT;
             int rc;
 
@@ -569,7 +569,7 @@ static void nothing(void)
 static void a_sync_fails_cleanly_and_the_next_completes(void **state)
 {
     (void)state;
-    fail_each_of_a_sync(nothing, check_synced);
+    fail_each_of_a_sync(nothing, check_synced, 2);
 }
 
 /* The peer has forgotten deletes that this replica has not heard of, and of which it edited one. */
@@ -603,7 +603,7 @@ static void check_resynced(void)
 static void a_resync_fails_cleanly_and_the_next_completes(void **state)
 {
     (void)state;
-    fail_each_of_a_sync(fall_behind, check_resynced);
+    fail_each_of_a_sync(fall_behind, check_resynced, 8);
 }
 
 static void opening_fails_cleanly(void **state)
