@@ -1,6 +1,7 @@
 /* api_sync.c - the public entry points of a sync: sessions and their drivers; SQL on csync's connection. */
 #include <string.h>
 
+#include "api_remote.h"
 #include "base/mem.h"
 #include "base/options.h"
 #include "sync/replica.h"
@@ -107,8 +108,7 @@ void csync_session_free(csync_session *session)
 
 /* ---- drivers ---- */
 
-/* What the remote's function returned, as a code of the list, described if it did not do so itself. */
-static int remote_code(int rc, const char *function, csync_error *err)
+int cs_remote_code(int rc, const char *function, csync_error *err)
 {
     if (rc == CSYNC_OK)
         return rc;
@@ -130,9 +130,9 @@ static int answer(csync_session *session, const csync_step *step, const csync_re
     int rc;
 
     if (step->kind == CSYNC_STEP_SEND)
-        rc = remote_code(remote->send(remote->user_data, step->batch, &outcome, &why), "send", &why);
+        rc = cs_remote_code(remote->send(remote->user_data, step->batch, &outcome, &why), "send", &why);
     else
-        rc = remote_code(remote->fetch(remote->user_data, &step->fetch, &page, &why), "fetch", &why);
+        rc = cs_remote_code(remote->fetch(remote->user_data, &step->fetch, &page, &why), "fetch", &why);
     if (rc != CSYNC_OK)
         rc = csync_session_refused(session, &why, err);
     else if (step->kind == CSYNC_STEP_SEND)
@@ -181,7 +181,7 @@ static int send_local(void *user_data, const csync_batch *batch, csync_outcome *
 int csync_sync(csync *replica, csync *peer, const csync_sync_options *options, csync_result *result,
                csync_error *err)
 {
-    csync_remote remote = {sizeof remote, NULL, peer, fetch_local, send_local};
+    csync_remote remote = {sizeof remote, NULL, peer, fetch_local, send_local, NULL};
     csync_state state = {.struct_size = sizeof state};
     int rc;
 

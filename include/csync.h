@@ -54,7 +54,8 @@ enum {
     CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
     CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
     CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
-    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer leads on from our position: `version` is where it begins
+    CSYNC_EFULLRESYNC =
+        -11, /* the peer's log no longer leads on from our position: `version` is where it begins
                                 now. A snapshot has to come first, which csync_sync does by itself */
     CSYNC_ENET = -12, /* the peer cannot be reached */
     CSYNC_EPROTO = -13, /* the peer answered what it must not */
@@ -63,7 +64,8 @@ enum {
     CSYNC_ECANCELED = -16, /* csync_cancel was called */
     CSYNC_ECALLBACK = -17, /* your callback failed; only callbacks cause it */
     CSYNC_EUNSUPPORTED = -18, /* this build, database or interpreter cannot do it */
-    CSYNC_ECLOCK = -19 /* the author's clock is too far ahead; `expected` is the receiver's time, `actual` the
+    CSYNC_ECLOCK =
+        -19 /* the author's clock is too far ahead; `expected` is the receiver's time, `actual` the
                           change's. Nothing was stored; csync_sync stamps again and goes on */
 };
 
@@ -363,7 +365,8 @@ enum {
     CSYNC_LOST = 3, /* an existing change beats it: `winner` */
     CSYNC_PARKED = 4, /* it won, but cannot enter its table yet: `reason` */
     CSYNC_REJECTED = 5, /* refused: `reason` */
-    CSYNC_CONFLICT = 6 /* of a push that compares: the receiver's row is not the change's base: `winner` */
+    CSYNC_CONFLICT =
+        6 /* of a push that compares: the receiver's row is not the change's base: `winner` */
 };
 typedef struct csync_outcome_entry {
     size_t struct_size;
@@ -407,6 +410,9 @@ typedef struct csync_remote {
     int (*fetch)(void *user_data, const csync_fetch *fetch, csync_batch **out, csync_error *err);
     /* Delivers `batch` (borrowed). *out may stay NULL: all taken. */
     int (*send)(void *user_data, const csync_batch *batch, csync_outcome **out, csync_error *err);
+    /* Answers as csync_digest does at the peer; *answer comes from csync_malloc. NULL: csync_verify_remote is not
+     * possible. */
+    int (*digest)(void *user_data, const char *request, char **answer, csync_error *err);
 } csync_remote;
 /* fetch may be NULL for CSYNC_PUSH, send for CSYNC_PULL. */
 CSYNC_API int csync_sync_remote(csync *replica, const csync_remote *remote,
@@ -498,6 +504,52 @@ CSYNC_API int csync_verify_hash(const char *expected, const char *actual, csync_
 /* Canonical JSON (RFC 8785: keys in UTF-16 order, its escaping and number form), but integers keep all
  * their digits. CSYNC_EINVAL: not JSON. */
 CSYNC_API int csync_canonical_json(const char *json, size_t length, char **out, csync_error *err);
+
+/* ---- Comparing with a peer -------------------------------------------------------------------------
+ * Tables are compared by digests of buckets of rows, narrower and narrower where they differ: what travels grows with
+ * the differences, not with the tables. Each round costs both sides a scan of the table. */
+
+/* Answers what a peer that compares itself with this replica asks: JSON for JSON, over any wire.
+ * {} -> {"tables":[{"table","rows","digest","shape"}]}
+ * {"table","prefixes":[hex],"digits":1 or 2} -> {"buckets":{prefix:digest}}: of the rows whose key's SHA-256 begins
+ *     with one of the prefixes (equally long, ascending), by so many digits more; empty buckets are left out
+ * {"table","prefixes":[hex]} -> {"rows":{pk:digest}}
+ * {"table","keys":[pk],"payload":bool} -> {"states":[{"head","timestamp","origin","seq","digest","payload"}]}: what
+ *     head and table hold, of the keys in their order; perhaps only of the first, when that is much already
+ * CSYNC_EINVAL: malformed, or more than one answer may hold. CSYNC_ENOTFOUND: the table is not tracked. */
+CSYNC_API int csync_digest(csync *replica, const char *request, char **answer, csync_error *err);
+
+enum {
+    CSYNC_VERIFYING = 3
+}; /* a phase of csync_progress: `changes` counts differences, `total` is 0 */
+
+typedef struct csync_verify_options {
+    size_t struct_size;
+    int repair; /* 1: where the stamps are equal and the content is not, take the peer's row */
+    int limit; /* report at most so many rows; all are counted, and repaired. 0: 1000 */
+    csync_progress_fn on_progress; /* after each round */
+    void *user_data;
+} csync_verify_options;
+
+/* Names the rows of tables tracked on both sides that are not the same, in *report:
+ * {"equal":bool,"tables":[{"table","rows","peerRows","differs","missingHere","missingThere","note"}],
+ *  "rows":[{"table","pk","kind","local":{"head","timestamp","origin","seq"},"remote":{...},"explained","repaired",
+ *  "reason"}],"found":n,"repaired":n,"compared":{"rounds":n,"bytes":n}}
+ * note: "", "tracked here only", "tracked there only", "other columns" (then its rows are not compared).
+ * kind: "differs", "missing here", "missing there". head: "live", "deleted", "parked", "none".
+ * explained: "pending sync" and "parked": nothing is wrong; "not captured": no head knows of a row; "wrong there": only
+ *     the peer's row is not what its head says; "": the stamps are equal and the content is not.
+ * equal: what was found, before any repair. reason: why a row was not repaired.
+ * A repair writes the row under the head as it is: nothing is stamped, logged or captured, no other row changes, and
+ * rows whose stamps differ are left to the next sync. A row that is being written meanwhile may be named as pending.
+ * CSYNC_EPROTO: the peer's answers are malformed. */
+CSYNC_API int csync_verify(csync *replica, csync *peer, const csync_verify_options *options,
+                           char **report, csync_error *err);
+/* The same with a peer that remote->digest reaches; fetch and send may be NULL. CSYNC_EUNSUPPORTED: it has no digest
+ * function. */
+CSYNC_API int csync_verify_remote(csync *replica, const csync_remote *remote,
+                                  const csync_verify_options *options, char **report,
+                                  csync_error *err);
 
 /* ---- SQL on csync's connection --------------------------------------------------------------------- */
 

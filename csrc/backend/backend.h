@@ -220,6 +220,14 @@ typedef struct cs_backend_ops {
     /* Every row of a table in order of its key, values in the table's column order. */
     int (*scan)(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx,
                 csync_error *err);
+    /* A row's head, and the row itself, as scan gives it, if it is there. CSYNC_EINVAL: `pk` is no key of the
+     * table. */
+    int (*look)(cs_backend *b, cs_table *table, const char *pk, cs_head *head, cs_row_visit visit,
+                void *ctx, csync_error *err);
+    /* Makes the row what `change` says and nothing else: no head, no log, no other row. *reason stays NULL, or
+     * says in a word why the row is as it was. In a write transaction, suppressed. */
+    int (*restore)(cs_backend *b, cs_table *table, const csync_change *change, const char **reason,
+                   csync_error *err);
     int (*execute)(cs_backend *b, const char *sql, const csync_value *params, size_t count,
                    csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
 } cs_backend_ops;

@@ -48,6 +48,7 @@ typedef struct cs_table {
     size_t fk_count;
     cs_unique *uniques; /* besides the primary key */
     size_t unique_count;
+    int evicts; /* how many UNIQUE indexes there are besides the key: through them REPLACE deletes other rows */
     int rowid_key; /* the key is SQLite's rowid */
     int strict;
     int utf16; /* the database compares text as UTF-16 */

@@ -218,6 +218,24 @@ static int hash(csync_error *err)
     return csync_hash(c, hex, err);
 }
 
+static int digest(csync_error *err)
+{
+    static const char *const requests[] = {
+        "{}", "{\"table\":\"site\",\"prefixes\":[\"\"],\"digits\":2}",
+        "{\"table\":\"person\",\"prefixes\":[\"\"]}",
+        "{\"table\":\"visit\",\"keys\":[\"{\\\"id\\\":1}\"],\"payload\":true}"};
+    int rc = CSYNC_OK;
+
+    for (int i = 0; rc == CSYNC_OK && i < 4; i++) {
+        char *answer = NULL;
+
+        rc = csync_digest(c, requests[i], &answer, err);
+        assert_int_equal(answer != NULL, rc == CSYNC_OK);
+        csync_free(answer);
+    }
+    return rc;
+}
+
 static int get_state(csync_error *err)
 {
     csync_state st = {.struct_size = sizeof st};
@@ -333,13 +351,6 @@ static int list_clients(csync *on, char **json, csync_error *err)
 static int clients(csync_error *err)
 {
     return text_of(list_clients, err);
-}
-
-static int safe_version(csync_error *err)
-{
-    int64_t version;
-
-    return csync_safe_version(c, 0, &version, err);
 }
 
 static int purge(csync_error *err)
@@ -480,6 +491,7 @@ FAILS_CLEANLY(parked)
 FAILS_CLEANLY(conflicts)
 FAILS_CLEANLY(trigger_sql)
 FAILS_CLEANLY(hash)
+FAILS_CLEANLY(digest)
 FAILS_CLEANLY(get_state)
 FAILS_CLEANLY(changes)
 FAILS_CLEANLY(apply)
@@ -489,7 +501,6 @@ FAILS_CLEANLY(suppressed)
 FAILS_CLEANLY(register_client)
 FAILS_CLEANLY(forget_client)
 FAILS_CLEANLY(clients)
-FAILS_CLEANLY(safe_version)
 FAILS_CLEANLY(purge)
 FAILS_CLEANLY(snapshot_page)
 FAILS_CLEANLY(push)
@@ -541,7 +552,8 @@ static void fail_each_of_a_sync(void (*prepare)(void), void (*check)(void), long
 
     for (long n = 1; has_failed; n += tries) {
         build(1);
-        prepare();
+        if (prepare)
+            prepare();
         for (long m = n; m < n + tries; m++) {
             csync_error e = CSYNC_ERROR_INIT;
             int rc;
@@ -562,14 +574,10 @@ static void fail_each_of_a_sync(void (*prepare)(void), void (*check)(void), long
     }
 }
 
-static void nothing(void)
-{
-}
-
 static void a_sync_fails_cleanly_and_the_next_completes(void **state)
 {
     (void)state;
-    fail_each_of_a_sync(nothing, check_synced, 2);
+    fail_each_of_a_sync(NULL, check_synced, 2);
 }
 
 /* The peer has forgotten deletes that this replica has not heard of, and of which it edited one. */
@@ -604,6 +612,64 @@ static void a_resync_fails_cleanly_and_the_next_completes(void **state)
 {
     (void)state;
     fail_each_of_a_sync(fall_behind, check_resynced, 8);
+}
+
+static int ask_peer(void *user_data, const char *request, char **answer, csync_error *err)
+{
+    return csync_digest(user_data, request, answer, err);
+}
+
+static int verify_and_repair(int by_remote, char **report, csync_error *err)
+{
+    csync_remote remote = {.struct_size = sizeof remote, .user_data = peer, .digest = ask_peer};
+    csync_verify_options o = {.struct_size = sizeof o, .repair = 1};
+
+    return by_remote ? csync_verify_remote(c, &remote, &o, report, err)
+                     : csync_verify(c, peer, &o, report, err);
+}
+
+/* Wrong rows, missing rows, and one that no head knows of. */
+static void spoil(void)
+{
+    OK(csync_suppress_begin(c, err));
+    run(c, "UPDATE person SET votes=99 WHERE id='b'");
+    run(c, "DELETE FROM site WHERE id BETWEEN 200 AND 210");
+    run(c, "INSERT OR IGNORE INTO visit VALUES(77,2,'ghost')");
+    OK(csync_suppress_end(c, 1, err));
+}
+
+static void a_repair_fails_cleanly_and_the_next_completes(void **state)
+{
+    (void)state;
+    build(1);
+    run(c, "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i+1 FROM n WHERE i<300) "
+           "INSERT INTO site SELECT i, 'name '||i FROM n");
+    OK(sync_both(err));
+    for (int by_remote = 0; by_remote <= 1; by_remote++) {
+        int has_failed = 1;
+
+        for (long n = 1; has_failed; n++) {
+            csync_error e = CSYNC_ERROR_INIT;
+            char *report = NULL;
+            int rc;
+
+            spoil();
+            arm(n, 0);
+            rc = verify_and_repair(by_remote, &report, &e);
+            has_failed = mem.has_failed;
+            disarm();
+            if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
+                fail_msg("allocation %ld failed, the answer was %s: %s", n, csync_code_name(rc),
+                         e.message);
+            assert_int_equal(report != NULL, rc == CSYNC_OK);
+            csync_free(report);
+            run(c, "BEGIN IMMEDIATE;\nROLLBACK");
+        }
+        assert_int_equal(number(c, "SELECT count(*) FROM site WHERE id BETWEEN 200 AND 210"), 11);
+        assert_int_equal(number(c, "SELECT votes FROM person WHERE id='b'"),
+                         number(peer, "SELECT votes FROM person WHERE id='b'"));
+    }
+    unbuild();
 }
 
 static void opening_fails_cleanly(void **state)
@@ -704,6 +770,7 @@ int main(void)
         cmocka_unit_test(conflicts_fails_cleanly),
         cmocka_unit_test(trigger_sql_fails_cleanly),
         cmocka_unit_test(hash_fails_cleanly),
+        cmocka_unit_test(digest_fails_cleanly),
         cmocka_unit_test(get_state_fails_cleanly),
         cmocka_unit_test(changes_fails_cleanly),
         cmocka_unit_test(apply_fails_cleanly),
@@ -713,13 +780,13 @@ int main(void)
         cmocka_unit_test(register_client_fails_cleanly),
         cmocka_unit_test(forget_client_fails_cleanly),
         cmocka_unit_test(clients_fails_cleanly),
-        cmocka_unit_test(safe_version_fails_cleanly),
         cmocka_unit_test(purge_fails_cleanly),
         cmocka_unit_test(snapshot_page_fails_cleanly),
         cmocka_unit_test(push_fails_cleanly),
         cmocka_unit_test(reports_of_full_tables_fail_cleanly),
         cmocka_unit_test(a_sync_fails_cleanly_and_the_next_completes),
         cmocka_unit_test(a_resync_fails_cleanly_and_the_next_completes),
+        cmocka_unit_test(a_repair_fails_cleanly_and_the_next_completes),
         cmocka_unit_test(a_cancel_at_each_report_leaves_whole_batches),
     };
 

@@ -33,7 +33,10 @@ from csync._errors import (
 from csync._model import (
     Change,
     Client,
+    Comparison,
     Conflict,
+    Difference,
+    Head,
     Outcome,
     Parked,
     Position,
@@ -44,6 +47,7 @@ from csync._model import (
     State,
     Step,
     Table,
+    Verification,
 )
 from csync._replica import Replica, Session, open, resolve, trigger_sql
 
@@ -55,12 +59,15 @@ __all__ = [
     "Change",
     "Client",
     "ClockSkewError",
+    "Comparison",
     "Conflict",
     "DatabaseError",
+    "Difference",
     "Error",
     "ForeignKeyError",
     "FullResyncRequired",
     "HashMismatchError",
+    "Head",
     "InvalidValue",
     "Misuse",
     "NetworkError",
@@ -81,6 +88,7 @@ __all__ = [
     "Step",
     "Table",
     "Unsupported",
+    "Verification",
     "__version__",
     "batch_hash",
     "canonical_json",

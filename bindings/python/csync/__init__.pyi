@@ -21,12 +21,15 @@ __all__ = [
     "Change",
     "Client",
     "ClockSkewError",
+    "Comparison",
     "Conflict",
     "DatabaseError",
+    "Difference",
     "Error",
     "ForeignKeyError",
     "FullResyncRequired",
     "HashMismatchError",
+    "Head",
     "InvalidValue",
     "Misuse",
     "NetworkError",
@@ -47,6 +50,7 @@ __all__ = [
     "Step",
     "Table",
     "Unsupported",
+    "Verification",
     "__version__",
     "batch_hash",
     "canonical_json",
@@ -70,6 +74,7 @@ _OnConflict: TypeAlias = Callable[[Change, Change, Change | None], _Decision]
 _OnProgress: TypeAlias = Callable[[Progress], object]
 _Fetch: TypeAlias = Callable[[Position, int], Batch | Iterable[Change]]
 _Send: TypeAlias = Callable[[Batch], Outcomes | Result | None]
+_Digest: TypeAlias = Callable[[str], str]
 
 class Error(Exception):
     code: str
@@ -269,6 +274,45 @@ class Remote:
     fetch: _Fetch | None = ...
     send: _Send | None = ...
     name: str = ...
+    digest: _Digest | None = ...
+
+@dataclass(frozen=True)
+class Head:
+    state: Literal["live", "deleted", "parked", "none"]
+    timestamp: str | None = ...
+    origin: str | None = ...
+    seq: int | None = ...
+
+@dataclass(frozen=True)
+class Difference:
+    table: str
+    pk: _Row
+    kind: Literal["differs", "missing here", "missing there"]
+    local: Head
+    remote: Head
+    explained: Literal["", "pending sync", "parked", "not captured", "wrong there"]
+    repaired: bool
+    reason: str
+
+@dataclass(frozen=True)
+class Comparison:
+    table: str
+    rows: int | None
+    peer_rows: int | None
+    differs: int
+    missing_here: int
+    missing_there: int
+    note: Literal["", "tracked here only", "tracked there only", "other columns"]
+
+@dataclass(frozen=True)
+class Verification:
+    equal: bool
+    tables: tuple[Comparison, ...]
+    rows: tuple[Difference, ...]
+    found: int
+    repaired: int
+    rounds: int
+    bytes: int
 
 class Replica(_csync.Replica):
     def __init__(
@@ -342,6 +386,7 @@ class Replica(_csync.Replica):
     def purge(self, days: int = 90) -> Purged: ...
     def parked(self) -> list[Parked]: ...
     def conflicts(self, since_id: int = 0, limit: int = 1000) -> list[Conflict]: ...
+    def verify(self, peer: Replica | Remote, *, repair: bool = False, limit: int = 1000) -> Verification: ...
     def execute(self, sql: str, params: Sequence[_SqlValue] = ()) -> list[tuple[Any, ...]]: ...
     def suppressed(self) -> AbstractContextManager[None]: ...
 

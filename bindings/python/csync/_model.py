@@ -303,12 +303,82 @@ class Remote:
                                      from_version is a Position: an int that knows more
     send(batch)                      delivers; returns None (all taken) or what the peer's apply() returned
     name                             under which csync keeps how far it got; one for each peer
+    digest(request)                  returns what the peer's digest() returns, for Replica.verify
 
-    Both run on the calling thread, outside any transaction. What they raise, the sync raises; but after
+    They run on the calling thread, outside any transaction. What they raise, the call raises; but after
     FullResyncRequired and ClockSkewError, which the peer's changes() and apply() raise, it goes on by itself.
-    `csync.Remote(fetch=other.changes, send=other.apply)` is another replica.
+    `csync.Remote(fetch=other.changes, send=other.apply, digest=other.digest)` is another replica.
     """
 
     fetch: Any = None
     send: Any = None
     name: str = "remote"
+    digest: Any = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a replica knows of a row: state is "live", "deleted", "parked", or "none" (then the rest is None)."""
+
+    state: str
+    timestamp: str | None = None
+    origin: str | None = None
+    seq: int | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that is not the same on both sides.
+
+    kind       "differs", "missing here", "missing there"
+    local, remote   the Head on either side
+    explained  "pending sync", "parked": nothing is wrong. "not captured": no head knows of a row. "wrong there":
+               only the peer's row is not what its head says. "": the stamps are equal and the content is not
+    repaired   the peer's row was taken; else `reason` may say why not
+    """
+
+    table: str
+    pk: dict[str, Any]
+    kind: str
+    local: Head
+    remote: Head
+    explained: str
+    repaired: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table on both sides: rows or peer_rows is None where it is not tracked; the rest counts differences.
+
+    note is "", "tracked here only", "tracked there only", or "other columns": then its rows are not compared.
+    """
+
+    table: str
+    rows: int | None
+    peer_rows: int | None
+    differs: int
+    missing_here: int
+    missing_there: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What Replica.verify found.
+
+    equal     all tables were the same, before any repair
+    tables    a Comparison for each
+    rows      a Difference for each of the first rows that differ
+    found     how many rows differ
+    repaired  how many of them were repaired
+    rounds, bytes   how often the peer was asked, and what travelled both ways
+    """
+
+    equal: bool
+    tables: tuple[Comparison, ...]
+    rows: tuple[Difference, ...]
+    found: int
+    repaired: int
+    rounds: int
+    bytes: int

@@ -7,7 +7,21 @@ import secrets
 from csync import _csync, _sqlite
 from csync._errors import InvalidValue, Misuse, Unsupported
 from csync._json import load_row, loads
-from csync._model import Change, Client, Conflict, Parked, Purged, Remote, Result, State, Table
+from csync._model import (
+    Change,
+    Client,
+    Comparison,
+    Conflict,
+    Difference,
+    Head,
+    Parked,
+    Purged,
+    Remote,
+    Result,
+    State,
+    Table,
+    Verification,
+)
 
 _CAPTURES = {"full": _csync.CSYNC_CAPTURE_FULL, "keys": _csync.CSYNC_CAPTURE_KEYS}
 _STRATEGIES = {
@@ -283,6 +297,24 @@ class Replica(_csync.Replica):
             for c in loads(self._conflicts(since_id, limit))
         ]
 
+    def verify(self, peer, *, repair=False, limit=1000):
+        """Compares the tracked tables with the peer's and names the rows that differ. Returns a Verification.
+
+        peer    another Replica, or a Remote with a digest function
+        repair  take the peer's row where the stamps are equal and the content is not; nothing is logged or
+                captured. What the next sync will settle is left to it
+        limit   name at most so many rows; all are counted, and repaired
+
+        What travels grows with the differences, not with the tables; each round reads the table on both sides.
+        """
+        if limit < 1:
+            raise InvalidValue(f"limit must be at least 1, not {limit}")
+        if isinstance(peer, _csync.Replica):
+            return _verification(loads(self._verify(peer, repair, limit)))
+        if isinstance(peer, Remote):
+            return _verification(loads(self._verify_remote(peer.digest, repair, limit)))
+        raise TypeError(f"peer must be a csync.Replica or a csync.Remote, not {peer!r}")
+
     # ---- SQL
 
     def execute(self, sql, params=()):
@@ -428,4 +460,29 @@ def _change(value):
         value["origin"],
         value["timestamp"],
         value.get("seq") or None,
+    )
+
+
+def _verification(report):
+    return Verification(
+        report["equal"],
+        tuple(Comparison(*table.values()) for table in report["tables"]),
+        tuple(_difference(row) for row in report["rows"]),
+        report["found"],
+        report["repaired"],
+        report["compared"]["rounds"],
+        report["compared"]["bytes"],
+    )
+
+
+def _difference(row):
+    return Difference(
+        row["table"],
+        _row(row["pk"]),
+        row["kind"],
+        Head(*row["local"].values()),
+        Head(*row["remote"].values()),
+        row["explained"],
+        row["repaired"],
+        row["reason"],
     )

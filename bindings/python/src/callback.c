@@ -192,7 +192,7 @@ static int on_progress(void *user_data, const csync_progress *progress)
     return cspy_call_leave(call);
 }
 
-/* ---- fetch and send ----------------------------------------------------------------------------- */
+/* ---- fetch, send and digest ----------------------------------------------------------------------------- */
 
 static int fetch(void *user_data, const csync_fetch *wanted, csync_batch **out, csync_error *err)
 {
@@ -228,6 +228,53 @@ static int send(void *user_data, const csync_batch *batch, csync_outcome **out, 
     return leave_peer(call, err);
 }
 
+/* A copy of a str for the core to free; NULL with an exception. */
+static char *text_for_core(PyObject *text)
+{
+    Py_ssize_t length;
+    const char *bytes;
+    char *copy;
+
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "digest must return a str, not %R", text);
+        return NULL;
+    }
+    bytes = PyUnicode_AsUTF8AndSize(text, &length);
+    copy = bytes == NULL ? NULL : csync_malloc((size_t)length + 1);
+    if (copy != NULL)
+        memcpy(copy, bytes, (size_t)length + 1);
+    else if (bytes != NULL)
+        PyErr_NoMemory();
+    return copy;
+}
+
+static int digest(void *user_data, const char *request, char **out, csync_error *err)
+{
+    cspy_call *call = user_data;
+    PyObject *answer;
+    int rc = cspy_call_enter(call);
+
+    (void)err;
+    if (rc)
+        return rc;
+    answer = PyObject_CallFunction(call->digest, "s", request);
+    if (answer != NULL)
+        *out = text_for_core(answer);
+    Py_XDECREF(answer);
+    return cspy_call_leave(call);
+}
+
+csync_verify_options cspy_verify_options_make(cspy_call *call, int repair, int limit)
+{
+    return (csync_verify_options){
+        .struct_size = sizeof(csync_verify_options),
+        .repair = repair,
+        .limit = limit,
+        .on_progress = on_progress,
+        .user_data = call,
+    };
+}
+
 csync_remote cspy_remote_make(cspy_call *call, const char *name)
 {
     return (csync_remote){
@@ -236,6 +283,7 @@ csync_remote cspy_remote_make(cspy_call *call, const char *name)
         .user_data = call,
         .fetch = call->fetch == NULL ? NULL : fetch,
         .send = call->send == NULL ? NULL : send,
+        .digest = call->digest == NULL ? NULL : digest,
     };
 }
 

@@ -16,7 +16,7 @@
 
 typedef struct cspy_call {
     cspy_state *state;
-    PyObject *on_conflict, *progress, *fetch, *send; /* borrowed from the caller, or NULL */
+    PyObject *on_conflict, *progress, *fetch, *send, *digest; /* borrowed from the caller, or NULL */
     PyThreadState *thread; /* while the GIL is released */
     PyObject *type, *value, *traceback; /* what a callback raised */
     PyObject *refusal; /* an exception with which a peer refused a step; the session may have gone on */
@@ -40,7 +40,9 @@ int cspy_call_leave(cspy_call *call);
  * max_retry_passes, strategy, on_conflict, progress, full_resync), and wires the trampolines to `call`. The functions are
  * borrowed from the tuple. 0, or -1 with an exception. */
 int cspy_options_read(cspy_call *call, PyObject *tuple, csync_sync_options *out);
-/* The remote of call->fetch and call->send. */
+/* Options of a comparison that Ctrl-C stops. */
+csync_verify_options cspy_verify_options_make(cspy_call *call, int repair, int limit);
+/* The remote of call->fetch, call->send and call->digest. */
 csync_remote cspy_remote_make(cspy_call *call, const char *name);
 
 #endif

@@ -353,6 +353,17 @@ static PyObject *replica_hash(PyObject *self, PyObject *unused)
     return end(&p, csync_hash(p.handle, hex, &p.err)) ? NULL : PyUnicode_FromString(hex);
 }
 
+static PyObject *replica_digest(PyObject *self, PyObject *args)
+{
+    const char *request;
+    char *answer = NULL;
+    plain p;
+
+    if (!PyArg_ParseTuple(args, "s:digest", &request) || begin(&p, self))
+        return NULL;
+    return end(&p, csync_digest(p.handle, request, &answer, &p.err)) ? NULL : cspy_take_text(answer);
+}
+
 static PyObject *replica_suppress_begin(PyObject *self, PyObject *unused)
 {
     plain p;
@@ -563,6 +574,56 @@ static PyObject *replica_sync_remote(PyObject *self, PyObject *args)
     return rc ? NULL : cspy_result_new(&result);
 }
 
+static PyObject *replica_verify(PyObject *self, PyObject *args)
+{
+    csync_verify_options options;
+    PyObject *peer;
+    cspy_use peer_use;
+    csync *peer_handle;
+    char *report = NULL;
+    int repair, limit, rc;
+    plain p;
+
+    if (!PyArg_ParseTuple(args, "O!pi", ((cspy_replica *)self)->state->replica_type, &peer, &repair,
+                          &limit) ||
+        (peer_handle = cspy_enter(peer, &peer_use)) == NULL)
+        return NULL;
+    rc = begin(&p, self);
+    if (rc == 0) {
+        options = cspy_verify_options_make(&p.call, repair, limit);
+        rc = end(&p, csync_verify(p.handle, peer_handle, &options, &report, &p.err));
+    }
+    cspy_leave(peer, &peer_use);
+    return rc ? NULL : cspy_take_text(report);
+}
+
+static PyObject *replica_verify_remote(PyObject *self, PyObject *args)
+{
+    csync_error err = CSYNC_ERROR_INIT;
+    csync_verify_options options;
+    csync_remote remote;
+    PyObject *digest;
+    char *report = NULL;
+    cspy_use use;
+    cspy_call call;
+    csync *handle;
+    int repair, limit, rc;
+
+    cspy_call_init(&call, ((cspy_replica *)self)->state);
+    if (!PyArg_ParseTuple(args, "Opi", &digest, &repair, &limit) ||
+        (handle = cspy_enter(self, &use)) == NULL)
+        return NULL;
+    call.digest = digest == Py_None ? NULL : digest;
+    remote = cspy_remote_make(&call, NULL);
+    options = cspy_verify_options_make(&call, repair, limit);
+    cspy_call_begin(&call);
+    rc = csync_verify_remote(handle, &remote, &options, &report, &err);
+    cspy_call_end(&call);
+    rc = cspy_call_finish(&call, rc, &err);
+    cspy_leave(self, &use);
+    return rc ? NULL : cspy_take_text(report);
+}
+
 /* ---- The type ----------------------------------------------------------------------------------- */
 
 static PyObject *replica_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -633,6 +694,10 @@ static PyMethodDef methods[] = {
      "rolled back. Without a running call it does nothing."},
     {"hash", replica_hash, METH_NOARGS,
      "hash($self, /)\n--\n\nSHA-256 over the rows of all tracked tables, in hex: equal for equal data."},
+    {"digest", replica_digest, METH_VARARGS,
+     "digest($self, request, /)\n--\n\n"
+     "Answers what a peer that compares itself with this replica asks: JSON text for JSON text, to be carried\n"
+     "over any wire. `csync.Remote(digest=other.digest)` is another replica."},
     {"_open", replica_open, METH_VARARGS, NULL},
     {"_open_connection", replica_open_connection, METH_VARARGS, NULL},
     {"_track", replica_track, METH_VARARGS, NULL},
@@ -652,6 +717,8 @@ static PyMethodDef methods[] = {
     {"_purge", replica_purge, METH_VARARGS, NULL},
     {"_execute", replica_execute, METH_VARARGS, NULL},
     {"_apply", replica_apply, METH_VARARGS, NULL},
+    {"_verify", replica_verify, METH_VARARGS, NULL},
+    {"_verify_remote", replica_verify_remote, METH_VARARGS, NULL},
     {"_sync", replica_sync, METH_VARARGS, NULL},
     {"_sync_remote", replica_sync_remote, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

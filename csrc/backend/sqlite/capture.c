@@ -29,25 +29,15 @@ int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err)
 
 /* ---- after triggers were lost ---- */
 
-static int append_local(cs_sqlite *b, const cs_table *t, const char *pk, const char *operation,
-                        csync_error *err)
+static int append_now(cs_sqlite *b, const cs_table *t, const char *pk, const char *operation,
+                      csync_error *err)
 {
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc = sq_prepare(b,
-                        "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) SELECT "
-                        "?1,?2,?3,max(strftime('%Y-%m-%dT%H:%M:%fZ','now'),clock) "
-                        "FROM main._sync_session WHERE rowid=1",
-                        &stmt, err);
+    char timestamp[CS_TIME_SIZE];
+    int64_t now = 0;
+    int rc = sq_stamp_now(&b->base, &now, err);
 
-    if (rc != CSYNC_OK)
-        return rc;
-    sq_bind_text(b, stmt, 1, t->name);
-    sq_bind_text(b, stmt, 2, pk);
-    sq_bind_text(b, stmt, 3, operation);
-    rc = sq_run(b, stmt, err);
-    sqlite3_finalize(stmt);
-    return rc;
+    cs_time_format(now, timestamp);
+    return rc == CSYNC_OK ? sq_log_local(b, t, pk, operation, timestamp, err) : rc;
 }
 
 /* 1 when the log holds exactly this content for the head. */
@@ -85,47 +75,9 @@ static int recapture_row(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, csync_er
     if (rc == CSYNC_OK && head.found && !head.deleted && head.version)
         rc = same = logged_same(b, &head, &row, err);
     if (rc >= 0)
-        rc = same ? CSYNC_OK : append_local(b, t, pk.data, head.found ? "update" : "insert", err);
+        rc = same ? CSYNC_OK : append_now(b, t, pk.data, head.found ? "update" : "insert", err);
     cs_buf_free(&pk);
     cs_buf_free(&row);
-    return rc;
-}
-
-/* Live heads without a row: the row was deleted unseen. */
-static int recapture_deletes(cs_sqlite *b, cs_table *t, csync_error *err)
-{
-    SQ_API(b);
-    sqlite3_stmt *stmt = NULL;
-    cs_buf sql = {0}, pk = {0};
-    int rc;
-
-    cs_buf_puts(&sql, "SELECT ");
-    for (size_t i = 0; i < t->key_count; i++)
-        cs_buf_printf(&sql, "%sk%zu", i ? "," : "", i + 1);
-    cs_buf_printf(&sql,
-                  " FROM main._sync_rows_%lld h WHERE NOT state&%d AND NOT parked AND NOT EXISTS("
-                  "SELECT 1 FROM main.",
-                  (long long)t->id, SQ_DELETED);
-    cs_put_ident(&sql, t->name);
-    for (size_t i = 0; i < t->key_count; i++) {
-        cs_buf_puts(&sql, i ? " AND r." : " r WHERE r.");
-        cs_put_ident(&sql, t->columns[t->key[i]].name);
-        cs_buf_printf(&sql, "=h.k%zu", i + 1);
-    }
-    cs_buf_puts(&sql, ")");
-    rc = cs_buf_check(&sql, err);
-    if (rc == CSYNC_OK)
-        rc = sq_prepare(b, sql.data, &stmt, err);
-    cs_buf_free(&sql);
-    while (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
-        cs_buf_clear(&pk);
-        sq_put_key(b, stmt, 0, t, &pk);
-        rc = cs_buf_check(&pk, err);
-        if (rc == CSYNC_OK)
-            rc = append_local(b, t, pk.data, "delete", err);
-    }
-    sqlite3_finalize(stmt);
-    cs_buf_free(&pk);
     return rc;
 }
 
@@ -133,8 +85,11 @@ int sq_recapture(cs_sqlite *b, cs_table *t, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
+    int64_t folded = 0, gone = 0;
     int rc = sq_fold(&b->base, err);
 
+    if (rc == CSYNC_OK)
+        rc = sq_log_top(&b->base, &folded, err);
     if (rc == CSYNC_OK)
         rc = sq_table_stmt(b, t, SQT_ROW_SCAN, &stmt, err);
     if (rc != CSYNC_OK)
@@ -142,5 +97,5 @@ int sq_recapture(cs_sqlite *b, cs_table *t, csync_error *err)
     while ((rc = sq_step(b, stmt, err)) == 1 && (rc = recapture_row(b, t, stmt, err)) == CSYNC_OK)
         ;
     sqlite3_reset(stmt);
-    return rc == CSYNC_OK ? recapture_deletes(b, t, err) : rc;
+    return rc == CSYNC_OK ? sq_log_vanished(b, t, folded, &gone, err) : rc;
 }

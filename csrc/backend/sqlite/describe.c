@@ -249,6 +249,22 @@ static int read_uniques(cs_sqlite *b, cs_table *t, csync_error *err)
     return rc;
 }
 
+static int read_evicts(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = catalogue(
+        b, "SELECT count(*) FROM pragma_index_list(?1,'main') WHERE \"unique\" AND origin<>'pk'",
+        t->name, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = sq_step(b, stmt, err);
+    t->evicts = rc == 1 ? sqlite3_column_int(stmt, 0) : 0;
+    sqlite3_finalize(stmt);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
 /* ---- foreign keys ---- */
 
 static enum cs_fk_action action_of(const char *text)
@@ -394,6 +410,8 @@ int sq_describe(cs_sqlite *b, const char *table, int capture, cs_table **out, cs
         rc = read_key_index(b, t, err);
     if (rc == CSYNC_OK)
         rc = read_uniques(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = read_evicts(b, t, err);
     if (rc == CSYNC_OK)
         rc = read_foreign_keys(b, t, err);
     if (rc == CSYNC_OK && t->fk_count)

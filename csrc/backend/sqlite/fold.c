@@ -20,6 +20,23 @@ int sq_needs_fold(cs_backend *base, int *needed, csync_error *err)
     return rc;
 }
 
+/* A foreign key's action has deleted a row that somebody had written without knowing that its parent would go. */
+static int audit_cascade(cs_sqlite *b, cs_table *t, const csync_change *deleted, csync_error *err)
+{
+    csync_batch *lost = cs_batch_create();
+    cs_conflict conflict = {0, NULL, "foreign key", "deleted", NULL, deleted};
+    cs_head head;
+    int rc = lost ? sq_head_get(b, t, &head, NULL, NULL, err) : cs_fail_nomem(err);
+
+    if (rc == CSYNC_OK && head.found && !head.deleted && !head.agreed && head.version)
+        rc = sq_log_change(&b->base, head.version, lost, err);
+    conflict.loser = cs_batch_get(lost, 0);
+    if (rc == CSYNC_OK && conflict.loser)
+        rc = sq_conflict_add(&b->base, &conflict, err);
+    cs_batch_destroy(lost);
+    return rc;
+}
+
 /* One local log entry (columns of SQ_LOG_LOCAL_SCAN) becomes its row's head. */
 static int fold_entry(cs_sqlite *b, cs_table *t, sqlite3_stmt *entry, int any_parked, csync_error *err)
 {
@@ -52,6 +69,7 @@ static int fold_entry(cs_sqlite *b, cs_table *t, sqlite3_stmt *entry, int any_pa
 typedef struct fold_state {
     int64_t latest; /* timestamp */
     int any_parked;
+    int cascading; /* the entries are what foreign keys did during a merge */
 } fold_state;
 
 static int fold_row(cs_sqlite *b, sqlite3_stmt *entry, fold_state *f, csync_error *err)
@@ -69,40 +87,91 @@ static int fold_row(cs_sqlite *b, sqlite3_stmt *entry, fold_state *f, csync_erro
     if (rc == CSYNC_EINVAL) { /* SQLite lets NULL into a key; such a row cannot be told apart elsewhere */
         cs_log(CSYNC_LOG_WARNING,
                "a row of table \"%s\" has no usable key and is not synced: %.200s", name, pk);
-        return CSYNC_OK;
+        return sq_surplus_unknown(b, t, err);
+    }
+    if (rc == CSYNC_OK && f->cascading && strcmp(sq_column_text(b, entry, 3), "delete") == 0) {
+        csync_change deleted = {.struct_size = sizeof deleted, .operation = CSYNC_DELETE};
+
+        deleted.table = name;
+        deleted.pk = pk;
+        deleted.origin = b->base.origin;
+        deleted.timestamp = timestamp;
+        deleted.seq = sqlite3_column_int64(entry, 0);
+        rc = audit_cascade(b, t, &deleted, err);
     }
     if (rc == CSYNC_OK)
         rc = fold_entry(b, t, entry, f->any_parked, err);
     sq_touch(t);
+    if (rc == CSYNC_OK && strcmp(sq_column_text(b, entry, 3), "delete") != 0)
+        ((sq_prepared *)t->prepared)->written = 1;
     if (cs_time_parse(timestamp, strlen(timestamp), &ts) == 0 && ts > f->latest)
         f->latest = ts;
     return rc;
 }
 
-int sq_fold(cs_backend *base, csync_error *err)
+static int fold_after(cs_sqlite *b, int64_t version, fold_state *f, csync_error *err)
 {
-    cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
-    fold_state f = {0, 0};
     sqlite3_stmt *entry;
+    int rc = sq_fixed(b, SQ_LOG_LOCAL_SCAN, &entry, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sqlite3_bind_int64(entry, 1, version);
+    while ((rc = sq_step(b, entry, err)) == 1 && (rc = fold_row(b, entry, f, err)) == CSYNC_OK)
+        ;
+    sqlite3_reset(entry);
+    return rc;
+}
+
+/* Rows that REPLACE has evicted get their deletes logged, and folded. */
+static int fold_evicted(cs_sqlite *b, int64_t folded, int64_t *top, fold_state *f, csync_error *err)
+{
+    int64_t before = *top;
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++) {
+        cs_table *t = b->base.tables[i];
+        sq_prepared *p = t->prepared;
+
+        if (p && p->written && t->evicts)
+            rc = sq_find_evicted(b, t, folded, err);
+        if (p)
+            p->written = 0;
+    }
+    if (rc == CSYNC_OK)
+        rc = sq_log_top(&b->base, top, err);
+    return rc == CSYNC_OK && *top > before ? fold_after(b, before, f, err) : rc;
+}
+
+static int fold(cs_sqlite *b, int cascading, csync_error *err)
+{
+    fold_state f = {.cascading = cascading};
     int64_t folded = 0, top = 0;
     int rc = folded_version(b, &folded, err);
 
     if (rc == CSYNC_OK)
-        rc = sq_log_top(base, &top, err);
-    if (rc == CSYNC_OK)
-        rc = sq_any_parked(b, &f.any_parked, err);
-    if (rc == CSYNC_OK)
-        rc = sq_fixed(b, SQ_LOG_LOCAL_SCAN, &entry, err);
-    if (rc != CSYNC_OK)
+        rc = sq_log_top(&b->base, &top, err);
+    if (rc != CSYNC_OK || top <= folded)
         return rc;
-    sqlite3_bind_int64(entry, 1, folded);
-    while ((rc = sq_step(b, entry, err)) == 1 && (rc = fold_row(b, entry, &f, err)) == CSYNC_OK)
-        ;
-    sqlite3_reset(entry);
-    if (rc == CSYNC_OK && top > folded)
+    rc = sq_any_parked(b, &f.any_parked, err);
+    if (rc == CSYNC_OK)
+        rc = fold_after(b, folded, &f, err);
+    if (rc == CSYNC_OK)
+        rc = fold_evicted(b, folded, &top, &f, err);
+    if (rc == CSYNC_OK)
         rc = sq_state_put_int(b, "folded_version", top, err);
     if (rc == CSYNC_OK && f.latest)
-        rc = sq_raise_clock(base, f.latest, err);
+        rc = sq_raise_clock(&b->base, f.latest, err);
     return rc;
+}
+
+int sq_fold(cs_backend *base, csync_error *err)
+{
+    return fold((cs_sqlite *)base, 0, err);
+}
+
+int sq_fold_captured(cs_sqlite *b, csync_error *err)
+{
+    return fold(b, 1, err);
 }

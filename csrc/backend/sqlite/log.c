@@ -78,6 +78,21 @@ int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int
     return sq_run(b, stmt, err);
 }
 
+int sq_log_local(cs_sqlite *b, const cs_table *t, const char *pk, const char *operation,
+                 const char *timestamp, csync_error *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_LOG_LOCAL, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, t->name);
+    sq_bind_text(b, stmt, 2, pk);
+    sq_bind_text(b, stmt, 3, operation);
+    sq_bind_text(b, stmt, 4, timestamp);
+    return sq_run(b, stmt, err);
+}
+
 /* ---- completing the log ---- */
 
 static int next_version(cs_sqlite *b, int64_t *out, csync_error *err)

@@ -542,7 +542,7 @@ int sq_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
     m.saved = m.waiting + count + 1;
     rc = run(&m, count, err);
     if (rc == CSYNC_OK && b->captured)
-        rc = sq_fold(base, err);
+        rc = sq_fold_captured(b, err);
     else if (rc == CSYNC_OK)
         rc = sq_state_put_int(b, "folded_version", b->next_version - 1, err);
     cs_free(m.order);

@@ -57,7 +57,7 @@ static void rollback(cs_backend *base)
     while (!sqlite3_get_autocommit(b->db) && /* a cancel may interrupt the ROLLBACK too */
            sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_INTERRUPT)
         ;
-    b->flag_set = b->suppressed = 0;
+    b->flag_set = b->suppressed = b->suppressed_writes = 0;
     if (b->epoch_new)
         b->epoch[0] = 0;
     b->epoch_new = 0;
@@ -165,6 +165,8 @@ static const cs_backend_ops ops = {
     .conflicts = sq_conflicts,
     .parked = sq_parked,
     .scan = sq_scan,
+    .look = sq_look,
+    .restore = sq_restore,
     .execute = sq_execute,
 };
 

@@ -184,6 +184,18 @@ static int run_undoable(cs_sqlite *b, sqlite3_stmt *stmt, csync_row_fn fn, void 
     return rc;
 }
 
+/* What was written before the first suppressed write is looked at first: afterwards nobody can tell which rows the
+ * suppressed writes took away. */
+static int note_suppressed(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err)
+{
+    SQ_API(b);
+
+    if (!b->suppressed || b->suppressed_writes || sqlite3_stmt_readonly(stmt))
+        return CSYNC_OK;
+    b->suppressed_writes = 1;
+    return sq_fold(&b->base, err);
+}
+
 int sq_execute(cs_backend *base, const char *sql, const csync_value *params, size_t count,
                csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err)
 {
@@ -199,6 +211,8 @@ int sq_execute(cs_backend *base, const char *sql, const csync_value *params, siz
         rc = prepare_one(b, sql, &stmt, err);
     if (rc == CSYNC_OK)
         rc = bind_params(b, stmt, params, count, err);
+    if (rc == CSYNC_OK)
+        rc = note_suppressed(b, stmt, err);
     before = sqlite3_total_changes(b->db);
     if (rc == CSYNC_OK)
         rc = run_undoable(b, stmt, fn, user_data, err);

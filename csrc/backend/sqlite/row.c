@@ -52,8 +52,7 @@ static const char *refusal(int native)
     }
 }
 
-/* After a failure: fills *reason when the transaction can go on. */
-static int refused(cs_sqlite *b, int rc, const char **reason, csync_error *err)
+int sq_refused(cs_sqlite *b, int rc, const char **reason, csync_error *err)
 {
     SQ_API(b);
 
@@ -118,7 +117,7 @@ static int blank_payloads(cs_sqlite *b, int64_t after, csync_error *err)
 
 /* Capture on for one statement: what foreign keys do to other rows is this replica's own doing and must
  * reach the others (a suppressed cascade would diverge for ever). */
-static int capture(cs_sqlite *b, int on, csync_error *err)
+int sq_capture(cs_sqlite *b, int on, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
@@ -149,11 +148,11 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
     int rc = last_version(b, &before, err), off;
 
     if (rc == CSYNC_OK)
-        rc = capture(b, 1, err);
+        rc = sq_capture(b, 1, err);
     if (rc != CSYNC_OK)
         return rc;
     rc = run_counted(b, stmt, err);
-    off = capture(b, 0, rc == CSYNC_OK ? err : NULL);
+    off = sq_capture(b, 0, rc == CSYNC_OK ? err : NULL);
     if (rc == CSYNC_OK)
         rc = off;
     if (rc == CSYNC_OK)
@@ -251,7 +250,7 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
         *reason = "trigger";
         (void)cs_fail(err, CSYNC_EDB, "a trigger of the table ignored the row");
     }
-    return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
+    return rc == CSYNC_OK ? rc : sq_refused(b, rc, reason, err);
 }
 
 int sq_put_rows(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, const char **reason, csync_error *err)
@@ -260,7 +259,7 @@ int sq_put_rows(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, const char **reas
 
     if (rc == CSYNC_OK)
         sq_touch(t);
-    return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
+    return rc == CSYNC_OK ? rc : sq_refused(b, rc, reason, err);
 }
 
 int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err)
@@ -272,7 +271,7 @@ int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *e
         sq_bind_key(b, stmt, t);
         rc = run_row(b, t, stmt, t->acts_on_delete, err);
     }
-    return rc == CSYNC_OK ? rc : refused(b, rc, reason, err);
+    return rc == CSYNC_OK ? rc : sq_refused(b, rc, reason, err);
 }
 
 /* Parks the children and deletes again. */

@@ -13,7 +13,13 @@
 #define SQ_MIN_VERSION 3038000 /* JSON is built in from 3.38 */
 
 /* Bits of a head's state column. */
-enum { SQ_DELETED = 1, SQ_AGREED = 2 };
+enum {
+    SQ_DELETED = 1,
+    SQ_AGREED = 2,
+    SQ_HIDDEN = 4 /* a suppressed write took the row away */
+};
+/* Of heads without a row in the table, as an index of the heads table has it. */
+#define SQ_GONE "(state&1 OR parked)"
 
 /* How many changes a statement of bulk.c takes, and of how many columns at most. */
 enum { SQ_BULK = 50, SQ_BULK_COLUMNS = 100 };
@@ -45,6 +51,9 @@ enum sq_fixed {
     SQ_LOG_AFTER,
     SQ_LOG_DROP,
     SQ_LOG_BLANK,
+    SQ_LOG_FIRST,
+    SQ_LOG_LOCAL,
+    SQ_LOG_DELETED,
     SQ_ORIGIN_ID,
     SQ_ORIGIN_ADD,
     SQ_ORIGIN_TEXT,
@@ -77,6 +86,8 @@ enum sq_fixed {
     SQ_PARK_OF,
     SQ_PARK_AFTER,
     SQ_PARK_COUNT,
+    SQ_SURPLUS_GET,
+    SQ_SURPLUS_PUT,
     SQ_CONFLICT_ADD,
     SQ_CONFLICT_LIST,
     SQ_FIXED_COUNT
@@ -93,6 +104,7 @@ enum sq_per_table {
     SQT_HEAD_PARK, /* key, id of the parked change or 0 */
     SQT_HEAD_VERSION, /* key, version: gives an unlogged head its log entry */
     SQT_HEAD_SEEN, /* key, number of a snapshot that has it */
+    SQT_HEAD_SHOW, /* key: its row is there again after a suppressed write had taken it away */
     SQT_HEADS_ALL, /* key columns in order ... */
     SQT_HEADS_AFTER, /* ... behind a key */
     SQT_HEADS_UNSEEN, /* number, ts, own origin -> key columns of live heads that a peer once had */
@@ -115,6 +127,7 @@ typedef struct sq_prepared {
     sqlite3_stmt *partial; /* upsert of the columns marked in partial_mask */
     unsigned char *partial_mask;
     int untouched; /* no row was written since parked changes were last tried again */
+    int written; /* this fold has met an insert or update of this replica's own */
 } sq_prepared;
 
 typedef struct cs_sqlite {
@@ -132,6 +145,7 @@ typedef struct cs_sqlite {
     int only_our_triggers; /* so they may be switched off for the connection */
     int triggers_off; /* they are */
     int suppressed;
+    int suppressed_writes; /* the suppressed transaction may have written rows */
     int flag_set; /* _sync_session.sync_active is 1 in the open transaction */
     int64_t me; /* id of base.origin */
     char epoch[SQ_EPOCH_ID_SIZE]; /* that this handle has begun; "": none yet */
@@ -312,6 +326,8 @@ int sq_bulk(cs_sqlite *b, const cs_item *items, const size_t *order, const cs_me
 
 /* fold.c */
 int sq_fold(cs_backend *b, csync_error *err);
+/* The same for what foreign keys did while changes were merged; who lost a row to them goes to the audit. */
+int sq_fold_captured(cs_sqlite *b, csync_error *err);
 int sq_needs_fold(cs_backend *b, int *needed, csync_error *err);
 
 /* log.c - the log's entries, and completing it for others to read. */
@@ -329,6 +345,21 @@ int sq_log_append(cs_sqlite *b, int64_t version, const csync_change *change, int
 int sq_backfill(cs_sqlite *b, cs_table *t, csync_error *err); /* that were there before track */
 int sq_recapture(cs_sqlite *b, cs_table *t, csync_error *err); /* that may have changed uncaptured */
 
+/* Appends an entry of this replica's own. */
+int sq_log_local(cs_sqlite *b, const cs_table *t, const char *pk, const char *operation,
+                 const char *timestamp, csync_error *err);
+
+/* vanished.c - rows that are gone though no trigger has said so. */
+/* Logs the deletes of live heads without a row and adds how many there were to *count. `folded`: the log was folded
+ * up to there before they went. */
+int sq_log_vanished(cs_sqlite *b, cs_table *t, int64_t folded, int64_t *count, csync_error *err);
+/* The same where counting says that REPLACE may have evicted a row; after a fold of this replica's own writes. */
+int sq_find_evicted(cs_sqlite *b, cs_table *t, int64_t folded, csync_error *err);
+/* Rows may have come or gone without a trace: counting says nothing. */
+int sq_surplus_unknown(cs_sqlite *b, const cs_table *t, csync_error *err);
+/* At the end of suppressed writes: the rows that they took away are not to be missed. */
+int sq_hide_vanished(cs_sqlite *b, csync_error *err);
+
 /* page.c - heads in order of version, as a batch. */
 int sq_page(cs_backend *b, const cs_page_request *request, csync_batch *batch, csync_error *err);
 
@@ -342,6 +373,10 @@ int sq_delete_row(cs_sqlite *b, cs_table *t, const char **reason, csync_error *e
  * that is deleted are parked. Leaves b->key undefined. */
 int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);
+/* Between sq_capture(b, 1) and sq_capture(b, 0) writes are logged though the transaction is suppressed. */
+int sq_capture(cs_sqlite *b, int on, csync_error *err);
+/* After a failure: fills *reason when the transaction can go on. */
+int sq_refused(cs_sqlite *b, int rc, const char **reason, csync_error *err);
 int sq_violated(cs_sqlite *b); /* 1 while a deferred foreign key is not satisfied */
 void sq_touch(cs_table *t);
 
@@ -376,6 +411,7 @@ typedef struct sq_victims {
     sq_victim *list; /* parents before the rows that refer to them */
     size_t count, cap;
 } sq_victims;
+int sq_victims_add(sq_victims *v, cs_table *t, const char *pk, csync_error *err);
 /* Adds the rows that a query gives the key columns of. */
 int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims *out,
                        csync_error *err);
@@ -406,6 +442,12 @@ int sq_attempt(cs_sqlite *b, csync_error *err);
 int sq_attempt_end(cs_sqlite *b, int undo, csync_error *err);
 /* Changes that came before their table was tracked. */
 int sq_adopt(cs_sqlite *b, const char *table, csync_error *err);
+
+/* verify.c */
+int sq_look(cs_backend *b, cs_table *table, const char *pk, cs_head *head, cs_row_visit visit,
+            void *ctx, csync_error *err);
+int sq_restore(cs_backend *b, cs_table *table, const csync_change *change, const char **reason,
+               csync_error *err);
 
 /* query.c - scan and the application's own SQL. */
 int sq_scan(cs_backend *b, const cs_table *table, cs_row_visit visit, void *ctx, csync_error *err);

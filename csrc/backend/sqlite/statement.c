@@ -40,6 +40,13 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                      "table_name=?2 AND origin IS NULL",
     [SQ_LOG_DROP] = "DELETE FROM main._sync_log WHERE version=?1",
     [SQ_LOG_BLANK] = "UPDATE main._sync_log SET payload=NULL WHERE version>?1 AND origin IS NULL",
+    [SQ_LOG_FIRST] =
+        "SELECT timestamp FROM main._sync_log WHERE version>?1 AND table_name=?2 AND origin IS "
+        "NULL AND operation<>'delete' ORDER BY version LIMIT 1",
+    [SQ_LOG_LOCAL] =
+        "INSERT INTO main._sync_log(table_name,pk_value,operation,timestamp) VALUES(?1,?2,?3,?4)",
+    [SQ_LOG_DELETED] = "SELECT pk_value FROM main._sync_log WHERE version>?1 AND table_name=?2 AND "
+                       "operation='delete' AND origin IS NULL",
     [SQ_ORIGIN_ID] = "SELECT id FROM main._sync_origins WHERE origin=?1",
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",
@@ -102,6 +109,8 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
         "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq,reason,message,since "
         "FROM main._sync_parked WHERE id>?1 ORDER BY id",
     [SQ_PARK_COUNT] = "SELECT count(*) FROM main._sync_parked",
+    [SQ_SURPLUS_GET] = "SELECT surplus FROM main._sync_tables WHERE id=?1",
+    [SQ_SURPLUS_PUT] = "UPDATE main._sync_tables SET surplus=?2 WHERE id=?1",
     [SQ_CONFLICT_ADD] =
         "INSERT INTO main._sync_conflicts(at,table_name,pk_value,strategy,decision,"
         "loser_operation,loser_payload,loser_origin,loser_timestamp,loser_seq,"

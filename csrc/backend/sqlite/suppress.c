@@ -50,8 +50,13 @@ static int may_switch(cs_sqlite *b)
 int sq_suppress(cs_backend *base, int on, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
-    int rc;
+    int rc = CSYNC_OK;
 
+    if (!on && b->suppressed_writes)
+        rc = sq_hide_vanished(b, err);
+    b->suppressed_writes = 0;
+    if (rc != CSYNC_OK)
+        return rc;
     b->suppressed = on;
     if (b->flag_set)
         return set_flag(b, on, err);

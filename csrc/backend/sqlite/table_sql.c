@@ -186,6 +186,14 @@ static void head_seen(cs_buf *s, const cs_table *t)
     put_head_where(s, t);
 }
 
+static void head_show(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(s, "UPDATE ");
+    put_heads_name(s, t);
+    cs_buf_printf(s, " SET state=state&~%d", SQ_HIDDEN);
+    put_head_where(s, t);
+}
+
 static void select_keys(cs_buf *s, const cs_table *t)
 {
     cs_buf_puts(s, "SELECT ");
@@ -387,6 +395,7 @@ static void (*const builders[SQT_COUNT])(cs_buf *, const cs_table *) = {
     [SQT_HEADS_UNSEEN] = heads_unseen, [SQT_HEADS_AHEAD] = heads_ahead,
     [SQT_HEADS_LATEST] = heads_latest, [SQT_TOMBSTONES] = tombstones,
     [SQT_TOMBSTONES_FORGET] = tombstones_forget,
+    [SQT_HEAD_SHOW] = head_show,
 };
 
 static sq_prepared *prepared_of(cs_table *t)

@@ -34,34 +34,45 @@ int sq_schema_changed(cs_backend *base, int *changed, csync_error *err)
 }
 
 /* The heads table has the row's own key, so that looking a head up costs what looking a row up costs. */
-int sq_create_heads(cs_sqlite *b, const cs_table *t, csync_error *err)
+static void put_heads_sql(cs_buf *sql, const cs_table *t)
 {
     static const char *const types[] = {"", " TEXT", " NUMERIC", " INT", " REAL"};
-    cs_buf sql = {0};
 
-    cs_buf_printf(&sql, "CREATE TABLE main._sync_rows_%lld(", (long long)t->id);
+    cs_buf_printf(sql, "_sync_rows_%lld(", (long long)t->id);
     for (size_t i = 0; i < t->key_count; i++) {
         const cs_column *c = &t->columns[t->key[i]];
 
         if (t->rowid_key) {
-            cs_buf_puts(&sql, "k1 INTEGER PRIMARY KEY,");
+            cs_buf_puts(sql, "k1 INTEGER PRIMARY KEY,");
             continue;
         }
-        cs_buf_printf(&sql, "k%zu%s COLLATE ", i + 1, types[c->affinity]);
-        cs_put_ident(&sql, c->collation);
-        cs_buf_puts(&sql, ",");
+        cs_buf_printf(sql, "k%zu%s COLLATE ", i + 1, types[c->affinity]);
+        cs_put_ident(sql, c->collation);
+        cs_buf_puts(sql, ",");
     }
-    cs_buf_puts(&sql, "version INTEGER NOT NULL,ts INTEGER NOT NULL,origin INTEGER NOT NULL,"
-                      "seq INTEGER NOT NULL,state INTEGER NOT NULL,via INTEGER NOT NULL,"
-                      "parked INTEGER NOT NULL DEFAULT 0,base_version INTEGER NOT NULL DEFAULT 0,"
-                      "base_ts INTEGER NOT NULL DEFAULT 0,base_origin INTEGER NOT NULL DEFAULT 0,"
-                      "base_seq INTEGER NOT NULL DEFAULT 0,seen INTEGER NOT NULL DEFAULT 0");
+    cs_buf_puts(sql, "version INTEGER NOT NULL,ts INTEGER NOT NULL,origin INTEGER NOT NULL,"
+                     "seq INTEGER NOT NULL,state INTEGER NOT NULL,via INTEGER NOT NULL,"
+                     "parked INTEGER NOT NULL DEFAULT 0,base_version INTEGER NOT NULL DEFAULT 0,"
+                     "base_ts INTEGER NOT NULL DEFAULT 0,base_origin INTEGER NOT NULL DEFAULT 0,"
+                     "base_seq INTEGER NOT NULL DEFAULT 0,seen INTEGER NOT NULL DEFAULT 0");
     if (!t->rowid_key) {
         for (size_t i = 0; i < t->key_count; i++)
-            cs_buf_printf(&sql, "%sk%zu", i ? "," : ",PRIMARY KEY(", i + 1);
-        cs_buf_puts(&sql, ")");
+            cs_buf_printf(sql, "%sk%zu", i ? "," : ",PRIMARY KEY(", i + 1);
+        cs_buf_puts(sql, ")");
     }
-    cs_buf_puts(&sql, t->rowid_key ? ")" : ") WITHOUT ROWID");
+    cs_buf_puts(sql, t->rowid_key ? ")" : ") WITHOUT ROWID");
+}
+
+int sq_create_heads(cs_sqlite *b, const cs_table *t, csync_error *err)
+{
+    cs_buf sql = {0};
+
+    cs_buf_puts(&sql, "CREATE TABLE main.");
+    put_heads_sql(&sql, t);
+    if (t->evicts) /* it costs a tenth of a head's upsert; without it finding evicted rows costs a scan */
+        cs_buf_printf(&sql,
+                      ";CREATE INDEX main._sync_gone_%lld ON _sync_rows_%lld(state) WHERE " SQ_GONE,
+                      (long long)t->id, (long long)t->id);
     return sq_exec_buf(b, &sql, err);
 }
 
@@ -417,13 +428,91 @@ static int count_triggers(cs_sqlite *b, const cs_table *t, int64_t *out, csync_e
     return rc;
 }
 
+static int heads_as_declared(cs_sqlite *b, const cs_table *t, int *same, csync_error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    cs_buf sql = {0};
+    int rc;
+
+    cs_buf_puts(&sql, "CREATE TABLE ");
+    put_heads_sql(&sql, t);
+    rc = cs_buf_check(&sql, err);
+    if (rc == CSYNC_OK)
+        rc = sq_prepare(b, "SELECT 1 FROM main.sqlite_master WHERE type='table' AND sql=?1", &stmt,
+                        err);
+    if (rc == CSYNC_OK) {
+        SQ_API(b);
+        sq_bind_text(b, stmt, 1, sql.data);
+        rc = sq_step(b, stmt, err);
+        *same = rc == 1;
+        sqlite3_finalize(stmt);
+    }
+    cs_buf_free(&sql);
+    return rc < 0 ? rc : CSYNC_OK;
+}
+
+/* The same key columns with another type or collation: the heads get them too. */
+static int rebuild_heads(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    long long id = (long long)t->id;
+    sq_prepared *p = t->prepared;
+    cs_buf sql = {0};
+    int rc;
+
+    for (int i = 0; p && i < SQT_COUNT; i++) { /* they hold the table that is dropped */
+        sqlite3_finalize(p->stmts[i]);
+        p->stmts[i] = NULL;
+    }
+    cs_buf_printf(&sql,
+                  "CREATE TABLE main._sync_heads AS SELECT * FROM main._sync_rows_%lld;"
+                  "DROP TABLE main._sync_rows_%lld",
+                  id, id);
+    rc = sq_exec_buf(b, &sql, err);
+    if (rc == CSYNC_OK)
+        rc = sq_create_heads(b, t, err);
+    cs_buf_printf(&sql,
+                  "INSERT INTO main._sync_rows_%lld SELECT * FROM main._sync_heads;"
+                  "DROP TABLE main._sync_heads",
+                  id);
+    if (rc == CSYNC_OK)
+        return sq_exec_buf(b, &sql, err);
+    cs_buf_free(&sql);
+    return rc;
+}
+
+static int count_head_keys(cs_sqlite *b, const cs_table *t, int64_t *count, csync_error *err)
+{
+    cs_buf sql = {0};
+    int rc;
+
+    cs_buf_printf(
+        &sql,
+        "SELECT count(*) FROM pragma_table_info('_sync_rows_%lld','main') WHERE name GLOB 'k[0-9]*'",
+        (long long)t->id);
+    rc = cs_buf_check(&sql, err);
+    if (rc == CSYNC_OK)
+        rc = sq_query_int(b, sql.data, count, err);
+    cs_buf_free(&sql);
+    return rc;
+}
+
 /* The heads table must have the row's key; a new key makes every head meaningless. */
 static int check_heads_key(cs_sqlite *b, cs_table *t, csync_error *err)
 {
-    sqlite3_stmt *stmt;
+    int64_t keys = 0;
+    int same = 0;
+    int rc = heads_as_declared(b, t, &same, err);
 
-    if (sq_table_stmt(b, t, SQT_HEAD_UNLOGGED, &stmt, NULL) == CSYNC_OK)
-        return CSYNC_OK;
+    if (rc != CSYNC_OK || same)
+        return rc;
+    rc = count_head_keys(b, t, &keys, err);
+    if (rc == CSYNC_OK && keys == (int64_t)t->key_count)
+        rc = rebuild_heads(b, t, err);
+    else if (rc == CSYNC_OK)
+        rc = CSYNC_EDB;
+    if (rc != CSYNC_EDB)
+        return rc;
     return cs_fail(err, CSYNC_ESCHEMA,
                    "the primary key of tracked table \"%s\" has changed; untrack it and track it again",
                    t->name);

@@ -205,7 +205,7 @@ int sq_retry_parked(cs_backend *base, csync_error *err)
     rc = sq_merge_begin(b, err);
     if (rc == CSYNC_OK)
         rc = sq_unpark(b, err);
-    return rc == CSYNC_OK && b->captured ? sq_fold(base, err) : rc;
+    return rc == CSYNC_OK && b->captured ? sq_fold_captured(b, err) : rc;
 }
 
 /* ---- a table that is tracked at last ---- */

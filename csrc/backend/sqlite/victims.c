@@ -15,7 +15,7 @@ void sq_victims_free(sq_victims *v)
     cs_free(v->list);
 }
 
-static int add(sq_victims *v, cs_table *t, const char *pk, csync_error *err)
+int sq_victims_add(sq_victims *v, cs_table *t, const char *pk, csync_error *err)
 {
     char *copy = cs_strdup(pk);
 
@@ -62,7 +62,7 @@ int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims
         sq_put_key(b, stmt, 0, t, &pk);
         rc = cs_buf_check(&pk, err);
         if (rc == CSYNC_OK)
-            rc = add(out, t, pk.data, err);
+            rc = sq_victims_add(out, t, pk.data, err);
         if (rc != CSYNC_OK)
             break;
     }
