@@ -203,15 +203,21 @@ static int ablate_one(size_t rule, uint64_t first, uint64_t runs)
 }
 
 /* Each in a process of its own: a rule less may well mean a crash. */
-static int ablate(uint64_t first, uint64_t runs)
+static int ablate(uint64_t first, uint64_t runs, unsigned jobs)
 {
-    int missed = 0, status;
+    int missed = 0, running = 0, status;
 
-    for (size_t i = 0; i < CS_RULE_COUNT; i++) {
+    for (size_t i = 0; i < CS_RULE_COUNT || running;) {
         fflush(stdout);
-        if (fork() == 0)
-            _exit(ablate_one(i, first, runs));
+        if (i < CS_RULE_COUNT && running < (int)jobs) {
+            if (fork() == 0)
+                _exit(ablate_one(i, first, runs));
+            running++;
+            i++;
+            continue;
+        }
         wait(&status);
+        running--;
         missed += !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
     printf("sim: %d of %d rules noticed when they are off\n", CS_RULE_COUNT - missed, CS_RULE_COUNT);
@@ -284,7 +290,7 @@ int main(int argc, char **argv)
         }
     }
     if (ablation)
-        return ablate(seed ? seed : 1, runs ? runs : 1000);
+        return ablate(seed ? seed : 1, runs ? runs : 1000, jobs ? jobs : 1);
     if (seed && !runs)
         return run_one(seed, trace);
     return run_many(seed ? seed : 1, runs ? runs : 2000, jobs ? jobs : 1);

@@ -69,7 +69,7 @@ static void plan_config(config *c, rng *g)
     c->steps = rng_range(g, 8, 50);
     c->rows_before = c->tables & 1 && rng_chance(g, 20);
     c->schema_change = rng_chance(g, 10);
-    if (rng_chance(g, 60))
+    if (rng_chance(g, 65))
         c->events = (int)rng_below(g, 32);
 }
 
@@ -80,10 +80,11 @@ static enum step_kind plan_step(const config *c, rng *g)
     static const struct {
         int event;
         enum step_kind kind;
-    } others[] = {{EVENT_PURGE, PURGE},       {EVENT_PURGE, PURGE},     {EVENT_PURGE, PURGE},
-                  {EVENT_RESTORE, BACKUP},    {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},
-                  {EVENT_NEWCOMER, NEWCOMER}, {EVENT_EDGE, EDGE},       {EVENT_PURGE, DAYS}};
-    unsigned other = rng_below(g, 60);
+    } others[] = {{EVENT_PURGE, PURGE},     {EVENT_PURGE, PURGE},    {EVENT_PURGE, PURGE},
+                  {EVENT_RESTORE, BACKUP},  {EVENT_RESTORE, BACKUP}, {EVENT_RESTORE, RESTORE},
+                  {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},      {EVENT_NEWCOMER, NEWCOMER},
+                  {EVENT_EDGE, EDGE},       {EVENT_PURGE, DAYS}};
+    unsigned other = rng_below(g, 44);
 
     if (other < sizeof others / sizeof *others && c->events & others[other].event)
         return others[other].kind;
@@ -233,6 +234,15 @@ static void do_column(world *w, replica *r)
 
 /* ---- what else happens to replicas ---- */
 
+/* Its neighbours catch up, so that there is something that everybody knows. */
+static void meet_neighbours(world *w, int index, rng *g)
+{
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < w->link_count; i++)
+            if (w->links[i].from == index || w->links[i].to == index)
+                net_advance(w, i, 1000, g);
+}
+
 static void do_purge(world *w, rng *g)
 {
     replica *r = pick(w, g);
@@ -241,6 +251,8 @@ static void do_purge(world *w, rng *g)
     csync_error err = CSYNC_ERROR_INIT;
     int rc;
 
+    if (rng_chance(g, 75))
+        meet_neighbours(w, r->index, g);
     arm(w, r->index, g);
     replica_clock(w, r);
     rc = csync_purge(r->handle, &o, &out, &err);
@@ -289,6 +301,10 @@ static void do_restore(world *w, rng *g)
     w->now += 60000;
     replica_open(w, r);
     oracle_observe(w, r, NULL, NULL, 0, 0);
+    for (int i = rng_range(g, 0, 3); i > 0; i--) { /* its log may grow beyond what others have read */
+        schema_write(w, r, g);
+        oracle_observe(w, r, NULL, NULL, 0, 0);
+    }
 }
 
 /* Where strategies decide, everybody is a client of the one server. */
