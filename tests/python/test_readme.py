@@ -33,7 +33,7 @@ def test_the_transport_program_runs(tmp_path):
 
         def post(path, body):
             if path == "/pull":
-                return peer.changes(body["since"], body["limit"]).to_json()
+                return peer.changes(csync.Position.from_json(body["position"]), body["limit"]).to_json()
             return peer.apply(csync.Batch.from_json(body)).outcomes.to_json()
 
         exec(BLOCKS[2], {"csync": csync, "db": db, "post": post})
