@@ -133,7 +133,8 @@ static int is_forgotten(const cs_changes *w, const cs_item *item, const cs_floor
            !(is_authors(w, item) && !item->change->pub.base);
 }
 
-static int add_delete(csync_batch *deletes, const csync_change *of, const char *origin, csync_error *err)
+static int add_delete(csync_batch *deletes, const csync_change *of, const char *origin,
+                      csync_error *err)
 {
     csync_change c = *of;
 
@@ -241,7 +242,8 @@ static int raise_clock(cs_changes *w, csync_error *err)
     for (size_t i = 0; i < w->count; i++)
         if (w->items[i].status != CSYNC_REJECTED && w->items[i].change->ts > top)
             top = w->items[i].change->ts;
-    return top >= 0 ? w->replica->backend->ops->raise_clock(w->replica->backend, top + 1, err) : CSYNC_OK;
+    return top >= 0 ? w->replica->backend->ops->raise_clock(w->replica->backend, top + 1, err)
+                    : CSYNC_OK;
 }
 
 static int meet_conflicts(cs_changes *w, csync_error *err)

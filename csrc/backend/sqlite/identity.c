@@ -42,8 +42,7 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
     SQ_API(b);
     sqlite3_stmt *stmt;
     char id[CS_UUID_SIZE];
-    int rc = sq_prepare(b,
-                        "UPDATE main._sync_log SET origin=?1,seq=version WHERE origin IS NULL",
+    int rc = sq_prepare(b, "UPDATE main._sync_log SET origin=?1,seq=version WHERE origin IS NULL",
                         &stmt, err);
 
     if (rc != CSYNC_OK)

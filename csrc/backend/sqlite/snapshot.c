@@ -28,8 +28,7 @@ static int restart(cs_sqlite *b, csync_error *err)
     if (cs_error_writable(err))
         err->version = 0;
     return cs_fail(err, CSYNC_EFULLRESYNC,
-                   "the tables of replica %s have changed; the snapshot begins anew",
-                   b->base.origin);
+                   "the tables of replica %s have changed; the snapshot begins anew", b->base.origin);
 }
 
 /* A number up to `stop`; NULL: there is none. */
@@ -241,8 +240,8 @@ static int read_page(reading *r, csync_error *err)
     return read_number(r->from.key, 0, &id) ? read_unknown(r, id, err) : bad_cursor(err);
 }
 
-int sq_snapshot_page(cs_backend *base, const cs_page_request *request, csync_batch *batch, cs_buf *next,
-                     csync_error *err)
+int sq_snapshot_page(cs_backend *base, const cs_page_request *request, csync_batch *batch,
+                     cs_buf *next, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     reading r = {.b = b, .request = request, .batch = batch, .next = next};
@@ -370,8 +369,8 @@ static int append_unseen(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, csync_ba
     return rc;
 }
 
-int sq_snapshot_unseen(cs_backend *base, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
-                       csync_error *err)
+int sq_snapshot_unseen(cs_backend *base, const cs_snapshot *snapshot, size_t limit,
+                       csync_batch *batch, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);

@@ -282,9 +282,7 @@ int sq_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     }
     if (rc == CSYNC_OK)
         rc = sq_state_put_int(b, "last_server_version", value->pulled.version, err);
-    return rc == CSYNC_OK
-               ? sq_state_put_int(b, "last_push_version", value->pushed.version, err)
-               : rc;
+    return rc == CSYNC_OK ? sq_state_put_int(b, "last_push_version", value->pushed.version, err) : rc;
 }
 
 int sq_other_peers(cs_backend *base, const char *peer, int *found, csync_error *err)

@@ -415,11 +415,25 @@ static int x_shm_unmap(sqlite3_file *base, int delete)
     return SQLITE_OK;
 }
 
-static const sqlite3_io_methods methods = {
-    2,          x_close,    x_read,           x_write,   x_truncate, x_sync,
-    x_size,     x_lock,     x_unlock,         x_check_reserved,      x_control,
-    x_sector,   x_characteristics, x_shm_map, x_shm_lock, x_shm_barrier, x_shm_unmap,
-    NULL,       NULL};
+static const sqlite3_io_methods methods = {2,
+                                           x_close,
+                                           x_read,
+                                           x_write,
+                                           x_truncate,
+                                           x_sync,
+                                           x_size,
+                                           x_lock,
+                                           x_unlock,
+                                           x_check_reserved,
+                                           x_control,
+                                           x_sector,
+                                           x_characteristics,
+                                           x_shm_map,
+                                           x_shm_lock,
+                                           x_shm_barrier,
+                                           x_shm_unmap,
+                                           NULL,
+                                           NULL};
 
 /* ---- the VFS ---- */
 

@@ -7,8 +7,10 @@
 #include "sim.h"
 
 enum fate { ARRIVES, REQUEST_LOST, ANSWER_LOST, DELAYED, REPEATED, OLD_ANSWER, DAMAGED };
-static const char *const fates[] = {"", " - the request is lost", " - the answer is lost", " - delayed",
-                                    " - and will be repeated", " - an old answer arrives", " - damaged"};
+static const char *const fates[] = {
+    "",           " - the request is lost",  " - the answer is lost",
+    " - delayed", " - and will be repeated", " - an old answer arrives",
+    " - damaged"};
 
 static enum fate draw_fate(const world *w, rng *g)
 {
@@ -72,8 +74,8 @@ void net_drop(world *w, edge *l)
 /* ---- what a call left behind ---- */
 
 /* Reads what the replica has committed. 1: it died in the call, and lives again. */
-static int settled(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome, int taken,
-                   int strategy)
+static int settled(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome,
+                   int taken, int strategy)
 {
     int died = disk_dead(r->index);
 
@@ -159,8 +161,8 @@ static char *take_push(world *w, int to, const char *json, int damaged)
         return NULL;
     replica_clock(w, r);
     rc = csync_apply(r->handle, batch, NULL, &outcome, &result, &err);
-    event(w, "    replica %d takes it: %d, %zu outcomes, position %lld", to, rc, csync_outcome_count(outcome),
-          (long long)csync_outcome_position(outcome));
+    event(w, "    replica %d takes it: %d, %zu outcomes, position %lld", to, rc,
+          csync_outcome_count(outcome), (long long)csync_outcome_position(outcome));
     (void)csync_batch_get_info(batch, &info);
     if (settled(w, r, batch, outcome, result.batches > 0 ? CERTAIN : 0,
                 info.compare ? CSYNC_CUSTOM : CSYNC_LAST_WRITE_WINS))
@@ -219,14 +221,16 @@ static int begin(world *w, edge *l, rng *g)
     o.on_conflict = on_conflict;
     o.user_data = w;
     o.batch_size = sizes[rng_below(g, 4)];
-    o.direction = !l->push ? CSYNC_PULL : w->faults && rng_chance(g, 15) ? rng_range(g, CSYNC_PULL, CSYNC_PUSH) : CSYNC_BOTH;
+    o.direction = !l->push                         ? CSYNC_PULL
+                  : w->faults && rng_chance(g, 15) ? rng_range(g, CSYNC_PULL, CSYNC_PUSH)
+                                                   : CSYNC_BOTH;
     replica_clock(w, r);
     if (csync_session_new(&l->session, r->handle, w->replicas[l->to].origin, &o, &err) != CSYNC_OK) {
         unexpected(w, r, "csync_session_new", &err);
         return 0;
     }
-    event(w, "  %d begins a session with %d, direction %d, pages of %d", l->from, l->to, o.direction,
-          o.batch_size);
+    event(w, "  %d begins a session with %d, direction %d, pages of %d", l->from, l->to,
+          o.direction, o.batch_size);
     return 1;
 }
 

@@ -30,8 +30,8 @@ static int find(const world *w, int key, int64_t ts, int origin, int64_t seq, in
     for (int i = w->change_count - 1; i >= 0; i--) {
         const change *c = &w->changes[i];
 
-        if (c->key == key && c->ts == ts && c->origin == origin && c->seq == seq && c->deleted == deleted &&
-            (v < 0 || c->v == v))
+        if (c->key == key && c->ts == ts && c->origin == origin && c->seq == seq &&
+            c->deleted == deleted && (v < 0 || c->v == v))
             return i;
     }
     return -1;
@@ -52,7 +52,7 @@ static void descend(world *w, int child, int parent)
 {
     change *c = &w->changes[child];
 
-    if (parent < 0)
+    if (parent < 0 || parent == child)
         return;
     for (size_t i = 0; i < sizeof c->ancestors; i++)
         c->ancestors[i] |= w->changes[parent].ancestors[i];
@@ -115,12 +115,14 @@ static int64_t v_of(const char *payload)
 
 static int64_t v_of_row(replica *r, int key)
 {
-    static const char *const where[TABLES] = {"id=?1", "name='t'||?1", "id=?1", "id=?1", "a=?1 AND b='x'"};
+    static const char *const where[TABLES] = {"id=?1", "name='t'||?1", "id=?1", "id=?1",
+                                              "a=?1 AND b='x'"};
     char sql[100];
     sqlite3_stmt *stmt;
     int64_t v = -1;
 
-    snprintf(sql, sizeof sql, "SELECT v FROM %s WHERE %s", table_names[key / KEYS], where[key / KEYS]);
+    snprintf(sql, sizeof sql, "SELECT v FROM %s WHERE %s", table_names[key / KEYS],
+             where[key / KEYS]);
     if (sqlite3_prepare_v2(r->app, sql, -1, &stmt, NULL) != SQLITE_OK)
         return -1;
     sqlite3_bind_int(stmt, 1, key % KEYS + 1);
@@ -148,9 +150,10 @@ static int known(world *w, const csync_change *c, const char *where)
     if (id < 0)
         finding(w, "phantom", "%s: nobody committed %s %s, %s %s %lld", where, c->table, c->pk,
                 c->timestamp, c->origin, (long long)c->seq);
-    else if (c->payload && v_of(c->payload) != w->changes[id].v)
+    else if (c->payload && !w->twins[w->changes[id].key] && v_of(c->payload) != w->changes[id].v)
         finding(w, "content", "%s: %s holds v %lld, its author wrote %lld (change %d)", where,
-                key_text(w->changes[id].key), (long long)v_of(c->payload), (long long)w->changes[id].v, id);
+                key_text(w->changes[id].key), (long long)v_of(c->payload),
+                (long long)w->changes[id].v, id);
     return id;
 }
 
@@ -181,12 +184,21 @@ static const char *text(sqlite3_stmt *stmt, int at)
     return out ? out : "";
 }
 
+/* A restored replica may give a stamp to another change too (its clock was raised by the same peer again): the
+ * content decides between the two, which the model does not know. */
+static void note_twins(world *w, int key, int64_t ts, int origin, int64_t seq)
+{
+    if (find(w, key, ts, origin, seq, 0, -1) >= 0 || find(w, key, ts, origin, seq, 1, -1) >= 0)
+        w->twins[key] = 1;
+}
+
 /* Edits, decisions, and what foreign keys did: whatever the log holds of this replica's own that is new. */
 static void read_own(world *w, replica *r, const int *incoming)
 {
-    sqlite3_stmt *stmt = query(w, r, &r->log,
-                               "SELECT version,table_name,pk_value,operation,payload,origin,timestamp,seq "
-                               "FROM _sync_log WHERE version>?1 ORDER BY version");
+    sqlite3_stmt *stmt =
+        query(w, r, &r->log,
+              "SELECT version,table_name,pk_value,operation,payload,origin,timestamp,seq "
+              "FROM _sync_log WHERE version>?1 ORDER BY version");
 
     if (!stmt)
         return;
@@ -195,21 +207,28 @@ static void read_own(world *w, replica *r, const int *incoming)
         int64_t version = sqlite3_column_int64(stmt, 0), v;
         int given = sqlite3_column_type(stmt, 5) != SQLITE_NULL;
         int64_t seq = given ? sqlite3_column_int64(stmt, 7) : version, ts = ms_of(text(stmt, 6));
-        int key = key_of(text(stmt, 1), text(stmt, 2)), deleted = strcmp(text(stmt, 3), "delete") == 0;
+        int key = key_of(text(stmt, 1), text(stmt, 2)),
+            deleted = strcmp(text(stmt, 3), "delete") == 0;
         int origin = origin_of(w, given ? text(stmt, 5) : r->origin), id;
 
         r->seen = version;
-        if (key < 0 || strcmp(w->origins[origin], r->origin) != 0 ||
-            find(w, key, ts, origin, seq, deleted, v = v_of((const char *)sqlite3_column_text(stmt, 4))) >= 0)
+        if (key < 0 || strcmp(w->origins[origin], r->origin) != 0)
             continue;
+        v = v_of((const char *)sqlite3_column_text(stmt, 4));
         if (v < 0 && !deleted)
             v = v_of_row(r, key);
-        id = add(w, key, ts, origin, seq, deleted, v);
+        id = find(w, key, ts, origin, seq, deleted, v);
+        if (id >= 0 && given)
+            continue; /* it has come back */
+        if (id < 0) {
+            note_twins(w, key, ts, origin, seq);
+            id = add(w, key, ts, origin, seq, deleted, v);
+        }
         descend(w, id, r->head[key]);
         descend(w, id, incoming[key]);
         event(w, "    change %d: %s %s v %lld by %d at %lld seq %lld, after %d", id, key_text(key),
-              deleted ? "deleted" : "is", (long long)v, r->index, (long long)ts % 1000000, (long long)seq,
-              r->head[key]);
+              deleted ? "deleted" : "is", (long long)v, r->index, (long long)ts % 1000000,
+              (long long)seq, r->head[key]);
         r->head[key] = id;
     }
     sqlite3_reset(stmt);
@@ -240,8 +259,9 @@ static void read_heads(world *w, replica *r, int *real)
                              sqlite3_column_int64(stmt, 3), sqlite3_column_int(stmt, 4), -1);
 
             if (found < 0)
-                finding(w, "phantom", "replica %d: the head of %s is no change that anybody committed",
-                        r->index, key_text(key));
+                finding(w, "phantom",
+                        "replica %d: the head of %s is no change that anybody committed", r->index,
+                        key_text(key));
             real[key] = found;
         }
         sqlite3_reset(stmt);
@@ -251,11 +271,11 @@ static void read_heads(world *w, replica *r, int *real)
 /* Local edits become heads when they are folded; until then the log alone knows them. */
 static void read_unfolded(world *w, replica *r, int *real)
 {
-    sqlite3_stmt *stmt =
-        query(w, r, &r->unfolded,
-              "SELECT version,table_name,pk_value,operation,timestamp FROM _sync_log WHERE origin IS NULL AND "
-              "version>(SELECT CAST(value AS INTEGER) FROM _sync_state WHERE key='folded_version') "
-              "ORDER BY version");
+    sqlite3_stmt *stmt = query(
+        w, r, &r->unfolded,
+        "SELECT version,table_name,pk_value,operation,timestamp FROM _sync_log WHERE origin IS NULL AND "
+        "version>(SELECT CAST(value AS INTEGER) FROM _sync_state WHERE key='folded_version') "
+        "ORDER BY version");
 
     while (stmt && sqlite3_step(stmt) == SQLITE_ROW) {
         int key = key_of(text(stmt, 1), text(stmt, 2));
@@ -277,8 +297,7 @@ void oracle_rows_before(world *w, replica *r)
     while (sqlite3_step(stmt) == SQLITE_ROW) {
         int key = key_of("note", text(stmt, 0));
 
-        r->head[key] =
-            add(w, key, 0, origin_of(w, r->origin), 0, 0, sqlite3_column_int64(stmt, 1));
+        r->head[key] = add(w, key, 0, origin_of(w, r->origin), 0, 0, sqlite3_column_int64(stmt, 1));
     }
     sqlite3_finalize(stmt);
 }
@@ -317,11 +336,14 @@ static void compare(world *w, replica *r, const int *incoming, int strategy, con
         if (real[key] != head && real[key] == r->head[key] && strategy != CSYNC_LAST_WRITE_WINS)
             head = real[key]; /* kept, under its own stamp */
         if (same_stamp(w, real[key], head))
-            head = head >= 0 && w->changes[head].deleted != w->changes[real[key]].deleted ? real[key] : head;
+            head = head >= 0 && w->changes[head].deleted != w->changes[real[key]].deleted ? real[key]
+                                                                                          : head;
         real_head = same_stamp(w, real[key], head) ? head : real[key];
+        if (w->twins[key])
+            real_head = head = real[key];
         if (real_head != head)
-            finding(w, "model", "replica %d has change %d of %s as head, the model %d", r->index, real[key],
-                    key_text(key), head);
+            finding(w, "model", "replica %d has change %d of %s as head, the model %d", r->index,
+                    real[key], key_text(key), head);
         r->head[key] = head;
     }
 }
@@ -358,8 +380,8 @@ static void receive(world *w, int *incoming, const csync_change *c, const char *
         incoming[w->changes[id].key] = id;
 }
 
-void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome, int taken,
-                    int strategy)
+void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome,
+                    int taken, int strategy)
 {
     csync_outcome_entry e = {.struct_size = sizeof e};
     int incoming[ALL_KEYS];
@@ -435,8 +457,9 @@ void oracle_page(world *w, replica *r, const csync_batch *batch, const char *wha
         const csync_change *c = csync_batch_at(batch, i);
         int id = known(w, c, what);
 
-        if (id >= 0 && !same_stamp(w, id, r->head[w->changes[id].key]))
-            finding(w, "superseded", "replica %d sends change %d of %s, but its head is %d", r->index, id,
-                    key_text(w->changes[id].key), r->head[w->changes[id].key]);
+        if (id >= 0 && !w->twins[w->changes[id].key] &&
+            !same_stamp(w, id, r->head[w->changes[id].key]))
+            finding(w, "superseded", "replica %d sends change %d of %s, but its head is %d",
+                    r->index, id, key_text(w->changes[id].key), r->head[w->changes[id].key]);
     }
 }

@@ -44,7 +44,7 @@ static int open_csync(replica *r, csync_error *err)
 {
     csync_state state = {.struct_size = sizeof state};
     int rc = r->attached ? csync_open_sqlite(&r->handle, r->app, NULL, NULL, err)
-                       : csync_open(&r->handle, r->path, NULL, err);
+                         : csync_open(&r->handle, r->path, NULL, err);
 
     if (rc == CSYNC_OK)
         rc = csync_get_state(r->handle, &state, err);
@@ -61,7 +61,8 @@ int replica_open(world *w, replica *r)
     replica_clock(w, r);
     cs_random_source(fill);
     cs_file_id_source(disk_file_id);
-    uuids = rng_of((r->index == TEMPLATE ? 0 : w->seed) * 1000003u + (uint64_t)r->index * 257u + (uint64_t)r->opened);
+    uuids = rng_of((r->index == TEMPLATE ? 0 : w->seed) * 1000003u + (uint64_t)r->index * 257u +
+                   (uint64_t)r->opened);
     if (!r->app && replica_open_app(r) != SQLITE_OK && !disk_dead(r->index))
         finding(w, "error", "replica %d cannot be opened: %s", r->index, sqlite3_errmsg(r->app));
     r->opened++;
@@ -83,9 +84,10 @@ void replica_create(world *w, int index, rng *g)
     r->wal = !r->memory && rng_chance(g, 25);
     r->capture = rng_chance(g, 30) ? CSYNC_CAPTURE_KEYS : CSYNC_CAPTURE_FULL;
     r->skew = w->config.skew ? rng_range(g, -w->config.skew, w->config.skew) : 0;
-    r->strategy = !w->config.strategies || !index  ? CSYNC_LAST_WRITE_WINS
-                  : w->config.strategies == EVERY_EDIT ? rng_range(g, CSYNC_CLIENT_WINS, CSYNC_CUSTOM)
-                                                       : rng_range(g, CSYNC_LAST_WRITE_WINS, CSYNC_CUSTOM);
+    r->strategy = !w->config.strategies || !index ? CSYNC_LAST_WRITE_WINS
+                  : w->config.strategies == EVERY_EDIT
+                      ? rng_range(g, CSYNC_CLIENT_WINS, CSYNC_CUSTOM)
+                      : rng_range(g, CSYNC_LAST_WRITE_WINS, CSYNC_CUSTOM);
     for (int i = 0; i < ALL_KEYS; i++)
         r->head[i] = -1;
     event(w, "replica %d: %s, capture %d, skew %lld, strategy %d", index,
@@ -93,8 +95,7 @@ void replica_create(world *w, int index, rng *g)
           : r->attached ? r->wal ? "attached, wal" : "attached, journal"
           : r->wal      ? "wal"
                         : "journal",
-          r->capture, (long long)r->skew,
-          r->strategy);
+          r->capture, (long long)r->skew, r->strategy);
     schema_create(w, r);
     w->count = w->count > index ? w->count : index + 1;
 }

@@ -36,9 +36,9 @@ void finding(world *w, const char *kind, const char *format, ...)
 
 const char *step_name(enum step_kind kind)
 {
-    static const char *const names[] = {"write", "sync", "deliver", "clock",
-                                        "reopen",  "add column", "purge", "backup",
-                                        "restore", "copy",       "newcomer", "edge", "days"};
+    static const char *const names[] = {"write",      "sync",  "deliver", "clock",   "reopen",
+                                        "add column", "purge", "backup",  "restore", "copy",
+                                        "newcomer",   "edge",  "days"};
 
     return names[kind];
 }
@@ -80,9 +80,10 @@ static enum step_kind plan_step(const config *c, rng *g)
     static const struct {
         int event;
         enum step_kind kind;
-    } others[] = {{EVENT_PURGE, PURGE},  {EVENT_PURGE, PURGE}, {EVENT_PURGE, PURGE},       {EVENT_RESTORE, BACKUP},
-                  {EVENT_RESTORE, BACKUP}, {EVENT_RESTORE, RESTORE}, {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},   {EVENT_NEWCOMER, NEWCOMER}, {EVENT_EDGE, EDGE},
-                  {EVENT_PURGE, DAYS}};
+    } others[] = {{EVENT_PURGE, PURGE},     {EVENT_PURGE, PURGE},    {EVENT_PURGE, PURGE},
+                  {EVENT_RESTORE, BACKUP},  {EVENT_RESTORE, BACKUP}, {EVENT_RESTORE, RESTORE},
+                  {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},      {EVENT_NEWCOMER, NEWCOMER},
+                  {EVENT_EDGE, EDGE},       {EVENT_PURGE, DAYS}};
     unsigned other = rng_below(g, 44);
 
     if (other < sizeof others / sizeof *others && c->events & others[other].event)
@@ -462,6 +463,7 @@ static void reset(world *w)
     w->hash = UINT64_C(14695981039346656037);
     w->finding[0] = 0;
     w->restored = w->purged = 0;
+    memset(w->twins, 0, sizeof w->twins);
     disk_wipe();
     disk_set_entropy(w->seed);
 }
@@ -475,8 +477,8 @@ void world_run(world *w)
     reset(w);
     event(w, "seed %llu: %d replicas, %s, %s, tables %d, action %d%s, %d keys, skew %d, faults %d",
           (unsigned long long)w->seed, c->replicas, topologies[c->topology],
-          c->push ? "clients push" : "both pull", c->tables, c->action, c->cycle ? " in a cycle" : "",
-          c->keys, c->skew, c->faults);
+          c->push ? "clients push" : "both pull", c->tables, c->action,
+          c->cycle ? " in a cycle" : "", c->keys, c->skew, c->faults);
     for (int i = 0; i < c->replicas; i++)
         replica_create(w, i, &g);
     make_links(w, &g);

@@ -11,21 +11,27 @@
 enum { NOTE, TAG, FOLDER, DOC, PAIR };
 const char *const table_names[TABLES] = {"note", "tag", "folder", "doc", "pair"};
 
-static const char *const actions[] = {"ON DELETE CASCADE", "ON DELETE SET NULL", "ON DELETE NO ACTION",
-                                      "ON DELETE RESTRICT", "DEFERRABLE INITIALLY DEFERRED",
+static const char *const actions[] = {"ON DELETE CASCADE",
+                                      "ON DELETE SET NULL",
+                                      "ON DELETE NO ACTION",
+                                      "ON DELETE RESTRICT",
+                                      "DEFERRABLE INITIALLY DEFERRED",
                                       "ON DELETE CASCADE ON UPDATE CASCADE"};
 
 static void table_sql(const config *c, int table, char *out, size_t size)
 {
     switch (table) {
     case NOTE:
-        snprintf(out, size, "CREATE TABLE note(id INTEGER PRIMARY KEY, v INTEGER NOT NULL, body TEXT)");
+        snprintf(out, size,
+                 "CREATE TABLE note(id INTEGER PRIMARY KEY, v INTEGER NOT NULL, body TEXT)");
         break;
     case TAG:
-        snprintf(out, size, "CREATE TABLE tag(name TEXT PRIMARY KEY, u INTEGER UNIQUE, v INTEGER NOT NULL)");
+        snprintf(out, size,
+                 "CREATE TABLE tag(name TEXT PRIMARY KEY, u INTEGER UNIQUE, v INTEGER NOT NULL)");
         break;
     case FOLDER:
-        snprintf(out, size, "CREATE TABLE folder(id INTEGER PRIMARY KEY, up INTEGER%s, v INTEGER NOT NULL)",
+        snprintf(out, size,
+                 "CREATE TABLE folder(id INTEGER PRIMARY KEY, up INTEGER%s, v INTEGER NOT NULL)",
                  c->cycle ? " REFERENCES folder(id)" : "");
         break;
     case DOC:
@@ -35,8 +41,9 @@ static void table_sql(const config *c, int table, char *out, size_t size)
                  actions[c->action]);
         break;
     default:
-        snprintf(out, size,
-                 "CREATE TABLE pair(a INTEGER, b TEXT, v INTEGER NOT NULL, PRIMARY KEY(a,b)) WITHOUT ROWID");
+        snprintf(
+            out, size,
+            "CREATE TABLE pair(a INTEGER, b TEXT, v INTEGER NOT NULL, PRIMARY KEY(a,b)) WITHOUT ROWID");
     }
 }
 
@@ -66,15 +73,22 @@ static void create(world *w, replica *r)
     if (replica_open(w, r) != CSYNC_OK)
         return;
     for (int t = 0; t < TABLES; t++)
-        if (w->config.tables >> t & 1 && csync_track(r->handle, table_names[t], &options, &err) != CSYNC_OK)
+        if (w->config.tables >> t & 1 &&
+            csync_track(r->handle, table_names[t], &options, &err) != CSYNC_OK)
             fail(w, r, "csync_track", err.message);
 }
 
 /* Parsing a schema again and again is what a run would spend its time on: databases of the same kind are copies
  * of one that is made once. */
+static disk_image *images[2][32][6][2][2];
+
+void forget_templates(void)
+{
+    memset(images, 0, sizeof images);
+}
+
 static disk_image *template_of(world *w, int capture)
 {
-    static disk_image *images[2][32][6][2][2];
     const config *c = &w->config;
     disk_image **image = /* the same whichever run makes it */
         &images[capture == CSYNC_CAPTURE_KEYS][c->tables][c->action][c->cycle][c->rows_before];
@@ -100,8 +114,7 @@ static void rename_origin(world *w, replica *r)
 
     if (!r->memory)
         disk_file_id(r->path, id);
-    snprintf(origin, sizeof origin, "%04x-replica-%d",
-             (unsigned)(rng_next(&g) >> 48), r->index);
+    snprintf(origin, sizeof origin, "%04x-replica-%d", (unsigned)(rng_next(&g) >> 48), r->index);
     snprintf(sql, sizeof sql,
              "UPDATE _sync_origins SET origin='%s' WHERE id=1; DELETE FROM _sync_epochs;"
              "UPDATE _sync_state SET value='%s' WHERE key='origin_id';"
@@ -188,21 +201,24 @@ static void upsert_sql(world *w, int table, int n, rng *g, char *out, size_t siz
 
     switch (table) {
     case NOTE:
-        snprintf(out, size,
-                 "INSERT INTO note(id,v,body) VALUES(%d,%lld,'b%d') ON CONFLICT(id) DO UPDATE SET v=%lld", n,
-                 v, u, v);
+        snprintf(
+            out, size,
+            "INSERT INTO note(id,v,body) VALUES(%d,%lld,'b%d') ON CONFLICT(id) DO UPDATE SET v=%lld",
+            n, v, u, v);
         break;
     case TAG:
-        snprintf(out, size,
-                 "INSERT INTO tag(name,u,v) VALUES('t%d',%d,%lld) ON CONFLICT(name) DO UPDATE SET u=%d,v=%lld",
-                 n, u, v, u, v);
+        snprintf(
+            out, size,
+            "INSERT INTO tag(name,u,v) VALUES('t%d',%d,%lld) ON CONFLICT(name) DO UPDATE SET u=%d,v=%lld",
+            n, u, v, u, v);
         break;
     case FOLDER: {
         const char *up = w->config.cycle ? reference(g, w->config.keys) : "NULL";
 
-        snprintf(out, size,
-                 "INSERT INTO folder(id,up,v) VALUES(%d,%s,%lld) ON CONFLICT(id) DO UPDATE SET up=%s,v=%lld",
-                 n, up, v, up, v);
+        snprintf(
+            out, size,
+            "INSERT INTO folder(id,up,v) VALUES(%d,%s,%lld) ON CONFLICT(id) DO UPDATE SET up=%s,v=%lld",
+            n, up, v, up, v);
         break;
     }
     case DOC: {
@@ -216,7 +232,8 @@ static void upsert_sql(world *w, int table, int n, rng *g, char *out, size_t siz
     }
     default:
         snprintf(out, size,
-                 "INSERT INTO pair(a,b,v) VALUES(%d,'x',%lld) ON CONFLICT DO UPDATE SET v=%lld", n, v, v);
+                 "INSERT INTO pair(a,b,v) VALUES(%d,'x',%lld) ON CONFLICT DO UPDATE SET v=%lld", n,
+                 v, v);
     }
 }
 

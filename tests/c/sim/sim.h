@@ -100,7 +100,13 @@ enum fault {
 };
 
 /* What else may happen to replicas. */
-enum chance_event { EVENT_PURGE = 1, EVENT_RESTORE = 2, EVENT_COPY = 4, EVENT_NEWCOMER = 8, EVENT_EDGE = 16 };
+enum chance_event {
+    EVENT_PURGE = 1,
+    EVENT_RESTORE = 2,
+    EVENT_COPY = 4,
+    EVENT_NEWCOMER = 8,
+    EVENT_EDGE = 16
+};
 
 typedef struct replica {
     int index;
@@ -139,7 +145,21 @@ typedef struct message {
     char *json;
 } message;
 
-enum step_kind { WRITE, SYNC, DELIVER, CLOCK, REOPEN, COLUMN, PURGE, BACKUP, RESTORE, COPY, NEWCOMER, EDGE, DAYS };
+enum step_kind {
+    WRITE,
+    SYNC,
+    DELIVER,
+    CLOCK,
+    REOPEN,
+    COLUMN,
+    PURGE,
+    BACKUP,
+    RESTORE,
+    COPY,
+    NEWCOMER,
+    EDGE,
+    DAYS
+};
 typedef struct step {
     enum step_kind kind;
     uint64_t seed; /* of all that it draws, so that other steps may be left out */
@@ -168,6 +188,7 @@ typedef struct world {
     uint64_t hash; /* of all events */
     char finding[600]; /* "": none */
     int held[ALL_KEYS]; /* the greatest change of each row that somebody had when the faults stopped */
+    int twins[ALL_KEYS]; /* two changes of the row have the same stamp */
     int restored; /* a replica was: what it alone had is gone */
     int purged; /* deletes may be forgotten */
 } world;
@@ -196,6 +217,7 @@ int replica_sql(replica *r, const char *sql); /* SQLite's code */
 extern const char *const table_names[TABLES];
 /* Its tables, tracked; csync is open. */
 void schema_create(world *w, replica *r);
+void forget_templates(void); /* of databases: rules have changed */
 void schema_write(world *w, replica *r, rng *g); /* one random transaction */
 void schema_add_column(world *w, replica *r);
 int key_of(const char *table, const char *pk); /* -1: none of ours */
@@ -210,11 +232,14 @@ void net_settle(world *w, rng *g); /* what is still under way arrives or is lost
 void net_free(world *w);
 
 /* oracle.c */
-enum { CERTAIN = 1, PERHAPS = 2 }; /* the batch was taken; it was taken if the crash came late enough */
+enum {
+    CERTAIN = 1,
+    PERHAPS = 2
+}; /* the batch was taken; it was taken if the crash came late enough */
 /* The replica has done something: reads what it has committed, and compares its heads with the model's.
  * batch: what it was given; strategy: under which. */
-void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome, int taken,
-                    int strategy);
+void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome,
+                    int taken, int strategy);
 void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int taken, int strategy);
 void oracle_forgot(world *w, replica *r); /* it was purged */
 void oracle_hold(world *w); /* the faults have stopped */
