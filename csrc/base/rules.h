@@ -34,6 +34,7 @@
     X(PARK_CHILDREN, "rows whose parent leaves the table are parked with it")                      \
     X(PARK_EVICT, "of two rows that exclude each other the later one is visible")                  \
     X(PARK_RETRY, "what is parked is tried again")                                                 \
+    X(SCHEMA_RETRY, "... also when its table has changed")                                         \
     X(SUPERSEDE, "a newer change takes the place of the parked one")                               \
     X(CONFLICT, "a strategy decides where two edits did not see each other")                       \
     X(BASE, "an edit of the row that the peer has is no conflict")

@@ -267,16 +267,6 @@ static int begin_snapshot(csync *c, work *w, csync_error *err)
                : rc;
 }
 
-/* A peer that was restored from a backup may lack what came from it: that is pushed like everything else, which
- * an unlogged head cannot be. */
-static int offer_again(csync *c, work *w, csync_error *err)
-{
-    cs_backend *b = c->backend;
-    int rc = b->relay || !CS_RULE(OFFER_AGAIN) ? CSYNC_OK : b->ops->start_relay(b, err);
-
-    return rc == CSYNC_OK && CS_RULE(OFFER_AGAIN) ? b->ops->forget_via(b, w->peer.id, err) : rc;
-}
-
 static int go_on_snapshot(csync *c, work *w, csync_error *err)
 {
     cs_snapshot *s = &w->snapshot;
@@ -287,8 +277,6 @@ static int go_on_snapshot(csync *c, work *w, csync_error *err)
     rc = mark_seen(c, w, err);
     if (rc == CSYNC_OK && !w->a->batch->has_more) {
         rc = delete_unseen(c, w, err);
-        if (rc == CSYNC_OK)
-            rc = offer_again(c, w, err);
         s->number = 0;
     }
     cs_buf_clear(&s->cursor);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/rules.h"
 #include "model/outcome.h"
 #include "sync/apply.h"
 #include "sync/page.h"
@@ -423,6 +424,20 @@ static int begin_resync(csync_session *s)
     return 1;
 }
 
+/* A peer that was restored from a backup may lack even what came from it: that is pushed like everything else
+ * from now on, which a head without a log entry cannot be. */
+static int offer_again(csync *c, void *ctx, csync_error *err)
+{
+    const csync_session *s = ctx;
+    cs_backend *b = c->backend;
+    cs_peer peer;
+    int rc = b->ops->peer_get(b, s->peer, &peer, err);
+
+    if (rc == CSYNC_OK && !b->relay)
+        rc = b->ops->start_relay(b, err);
+    return rc == CSYNC_OK && peer.id ? b->ops->forget_via(b, peer.id, err) : rc;
+}
+
 typedef struct restamping {
     int64_t ts, count;
 } restamping;
@@ -465,6 +480,8 @@ int cs_session_refused(csync_session *s, const csync_error *why, csync_error *er
         goes_on = begin_resync(s);
     else if (why->code == CSYNC_ECLOCK && s->phase == PUSHING)
         rc = correct_clock(s, why, &goes_on, err);
+    if (rc == CSYNC_OK && goes_on && why->code == CSYNC_EFULLRESYNC && CS_RULE(OFFER_AGAIN))
+        rc = cs_replica_write(s->replica, offer_again, s, err);
     if (rc != CSYNC_OK)
         return rc;
     if (goes_on) {

@@ -52,7 +52,7 @@ static void descend(world *w, int child, int parent)
 {
     change *c = &w->changes[child];
 
-    if (parent < 0)
+    if (parent < 0 || parent == child)
         return;
     for (size_t i = 0; i < sizeof c->ancestors; i++)
         c->ancestors[i] |= w->changes[parent].ancestors[i];
@@ -150,7 +150,7 @@ static int known(world *w, const csync_change *c, const char *where)
     if (id < 0)
         finding(w, "phantom", "%s: nobody committed %s %s, %s %s %lld", where, c->table, c->pk,
                 c->timestamp, c->origin, (long long)c->seq);
-    else if (c->payload && v_of(c->payload) != w->changes[id].v)
+    else if (c->payload && !w->twins[w->changes[id].key] && v_of(c->payload) != w->changes[id].v)
         finding(w, "content", "%s: %s holds v %lld, its author wrote %lld (change %d)", where,
                 key_text(w->changes[id].key), (long long)v_of(c->payload),
                 (long long)w->changes[id].v, id);
@@ -184,6 +184,14 @@ static const char *text(sqlite3_stmt *stmt, int at)
     return out ? out : "";
 }
 
+/* A restored replica may give a stamp to another change too (its clock was raised by the same peer again): the
+ * content decides between the two, which the model does not know. */
+static void note_twins(world *w, int key, int64_t ts, int origin, int64_t seq)
+{
+    if (find(w, key, ts, origin, seq, 0, -1) >= 0 || find(w, key, ts, origin, seq, 1, -1) >= 0)
+        w->twins[key] = 1;
+}
+
 /* Edits, decisions, and what foreign keys did: whatever the log holds of this replica's own that is new. */
 static void read_own(world *w, replica *r, const int *incoming)
 {
@@ -204,13 +212,18 @@ static void read_own(world *w, replica *r, const int *incoming)
         int origin = origin_of(w, given ? text(stmt, 5) : r->origin), id;
 
         r->seen = version;
-        if (key < 0 || strcmp(w->origins[origin], r->origin) != 0 ||
-            find(w, key, ts, origin, seq, deleted,
-                 v = v_of((const char *)sqlite3_column_text(stmt, 4))) >= 0)
+        if (key < 0 || strcmp(w->origins[origin], r->origin) != 0)
             continue;
+        v = v_of((const char *)sqlite3_column_text(stmt, 4));
         if (v < 0 && !deleted)
             v = v_of_row(r, key);
-        id = add(w, key, ts, origin, seq, deleted, v);
+        id = find(w, key, ts, origin, seq, deleted, v);
+        if (id >= 0 && given)
+            continue; /* it has come back */
+        if (id < 0) {
+            note_twins(w, key, ts, origin, seq);
+            id = add(w, key, ts, origin, seq, deleted, v);
+        }
         descend(w, id, r->head[key]);
         descend(w, id, incoming[key]);
         event(w, "    change %d: %s %s v %lld by %d at %lld seq %lld, after %d", id, key_text(key),
@@ -326,6 +339,8 @@ static void compare(world *w, replica *r, const int *incoming, int strategy, con
             head = head >= 0 && w->changes[head].deleted != w->changes[real[key]].deleted ? real[key]
                                                                                           : head;
         real_head = same_stamp(w, real[key], head) ? head : real[key];
+        if (w->twins[key])
+            real_head = head = real[key];
         if (real_head != head)
             finding(w, "model", "replica %d has change %d of %s as head, the model %d", r->index,
                     real[key], key_text(key), head);
@@ -442,7 +457,8 @@ void oracle_page(world *w, replica *r, const csync_batch *batch, const char *wha
         const csync_change *c = csync_batch_at(batch, i);
         int id = known(w, c, what);
 
-        if (id >= 0 && !same_stamp(w, id, r->head[w->changes[id].key]))
+        if (id >= 0 && !w->twins[w->changes[id].key] &&
+            !same_stamp(w, id, r->head[w->changes[id].key]))
             finding(w, "superseded", "replica %d sends change %d of %s, but its head is %d",
                     r->index, id, key_text(w->changes[id].key), r->head[w->changes[id].key]);
     }

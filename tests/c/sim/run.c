@@ -463,6 +463,7 @@ static void reset(world *w)
     w->hash = UINT64_C(14695981039346656037);
     w->finding[0] = 0;
     w->restored = w->purged = 0;
+    memset(w->twins, 0, sizeof w->twins);
     disk_wipe();
     disk_set_entropy(w->seed);
 }

@@ -80,9 +80,15 @@ static void create(world *w, replica *r)
 
 /* Parsing a schema again and again is what a run would spend its time on: databases of the same kind are copies
  * of one that is made once. */
+static disk_image *images[2][32][6][2][2];
+
+void forget_templates(void)
+{
+    memset(images, 0, sizeof images);
+}
+
 static disk_image *template_of(world *w, int capture)
 {
-    static disk_image *images[2][32][6][2][2];
     const config *c = &w->config;
     disk_image **image = /* the same whichever run makes it */
         &images[capture == CSYNC_CAPTURE_KEYS][c->tables][c->action][c->cycle][c->rows_before];

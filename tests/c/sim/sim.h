@@ -188,6 +188,7 @@ typedef struct world {
     uint64_t hash; /* of all events */
     char finding[600]; /* "": none */
     int held[ALL_KEYS]; /* the greatest change of each row that somebody had when the faults stopped */
+    int twins[ALL_KEYS]; /* two changes of the row have the same stamp */
     int restored; /* a replica was: what it alone had is gone */
     int purged; /* deletes may be forgotten */
 } world;
@@ -216,6 +217,7 @@ int replica_sql(replica *r, const char *sql); /* SQLite's code */
 extern const char *const table_names[TABLES];
 /* Its tables, tracked; csync is open. */
 void schema_create(world *w, replica *r);
+void forget_templates(void); /* of databases: rules have changed */
 void schema_write(world *w, replica *r, rng *g); /* one random transaction */
 void schema_add_column(world *w, replica *r);
 int key_of(const char *table, const char *pk); /* -1: none of ours */
