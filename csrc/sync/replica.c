@@ -199,12 +199,15 @@ static int fold(csync *c, void *ctx, csync_error *err)
 static int check_tables(csync *c, int64_t *repaired, csync_error *err)
 {
     cs_backend *b = c->backend;
+    int64_t parked = 0;
     int changed = 0;
     int rc = b->ops->schema_changed(b, &changed, err);
 
     if (rc == CSYNC_OK)
         rc = b->ops->check_schema(b, repaired, err);
-    return rc == CSYNC_OK && changed && CS_RULE(SCHEMA_RETRY) ? fold(c, NULL, err) : rc;
+    if (rc == CSYNC_OK && changed)
+        rc = b->ops->parked_count(b, &parked, err);
+    return rc == CSYNC_OK && parked && CS_RULE(SCHEMA_RETRY) ? fold(c, NULL, err) : rc;
 }
 
 static int run_write(csync *c, cs_work work, void *ctx, int check, csync_error *err)
