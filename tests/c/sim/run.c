@@ -329,6 +329,8 @@ static void do_copy(world *w, rng *g)
     copy->backup = NULL;
     copy->log = copy->unfolded = NULL;
     memset(copy->heads, 0, sizeof copy->heads);
+    if (w->config.strategies) /* a copy of the server is a client too */
+        copy->strategy = rng_range(g, CSYNC_CLIENT_WINS, CSYNC_CUSTOM);
     image = disk_save(r->index);
     disk_restore(copy->index, image);
     disk_image_free(image);
