@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "base/text.h"
+#include "base/watch.h"
 #include "model/outcome.h"
 #include "sync/apply.h"
 #include "sync/conflict.h"
@@ -82,6 +83,7 @@ void csync_cancel(csync *replica)
     if (!replica || !atomic_load(&replica->running))
         return;
     atomic_store(&replica->cancelled, 1);
+    cs_signal_send(atomic_load(&replica->wake));
     if (replica->backend)
         replica->backend->ops->interrupt(replica->backend);
 }
@@ -275,7 +277,8 @@ static int check_peer(const char *name, csync_error *err)
 {
     if (*name && strlen(name) <= CS_PEER_MAX)
         return CSYNC_OK;
-    return cs_fail(err, CSYNC_EINVAL, "the name of a client or peer must have 1 to %d bytes", CS_PEER_MAX);
+    return cs_fail(err, CSYNC_EINVAL, "the name of a client or peer must have 1 to %d bytes",
+                   CS_PEER_MAX);
 }
 
 static int check_fetch(csync *c, const csync_fetch *fetch, csync_error *err)

@@ -99,8 +99,9 @@ static int check_info(const csync_batch_info *info, csync_error *err)
 /* The texts of `info`, copied into the batch's arena. */
 static int copy_texts(csync_batch *batch, csync_batch_info *info, csync_error *err)
 {
-    const char **const texts[] = {&info->origin, &info->epoch,  &info->from_epoch,  &info->peer_epoch,
-                                  &info->floor,  &info->cursor, &info->from_cursor, &info->key};
+    const char **const texts[] = {&info->origin,      &info->epoch, &info->from_epoch,
+                                  &info->peer_epoch,  &info->floor, &info->cursor,
+                                  &info->from_cursor, &info->key};
     int rc = CSYNC_OK;
 
     for (size_t i = 0; rc == CSYNC_OK && i < sizeof texts / sizeof *texts; i++)

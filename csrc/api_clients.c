@@ -20,7 +20,8 @@ static int check_client(csync *c, const char *origin, csync_error *err)
     if (!origin)
         return cs_fail(err, CSYNC_EMISUSE, "origin is NULL");
     if (!*origin || strlen(origin) > CS_PEER_MAX)
-        return cs_fail(err, CSYNC_EINVAL, "the name of a client must have 1 to %d bytes", CS_PEER_MAX);
+        return cs_fail(err, CSYNC_EINVAL, "the name of a client must have 1 to %d bytes",
+                       CS_PEER_MAX);
     if (strcmp(origin, c->backend->origin) == 0)
         return cs_fail(err, CSYNC_EINVAL, "a replica is no client of its own");
     return CSYNC_OK;
@@ -130,15 +131,15 @@ static int purge(csync *c, void *ctx, csync_error *err)
     if (rc == CSYNC_OK)
         rc = b->ops->suppress(b, 0, err);
     if (rc == CSYNC_OK)
-        rc = CS_RULE(ACKNOWLEDGED)
-                 ? b->ops->safe_version(b, a->stale_days, &a->purged.version, err)
-                 : b->ops->log_top(b, &a->purged.version, err);
+        rc = CS_RULE(ACKNOWLEDGED) ? b->ops->safe_version(b, a->stale_days, &a->purged.version, err)
+                                   : b->ops->log_top(b, &a->purged.version, err);
     if (rc == CSYNC_OK && a->purged.version > 1)
         rc = b->ops->purge(b, a->purged.version - 1, &a->purged, err);
     return rc;
 }
 
-int csync_purge(csync *replica, const csync_purge_options *options, csync_purged *out, csync_error *err)
+int csync_purge(csync *replica, const csync_purge_options *options, csync_purged *out,
+                csync_error *err)
 {
     csync_purge_options o;
     client_args args = {.purged = {.struct_size = sizeof args.purged}};

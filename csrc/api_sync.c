@@ -130,9 +130,11 @@ static int answer(csync_session *session, const csync_step *step, const csync_re
     int rc;
 
     if (step->kind == CSYNC_STEP_SEND)
-        rc = cs_remote_code(remote->send(remote->user_data, step->batch, &outcome, &why), "send", &why);
+        rc = cs_remote_code(remote->send(remote->user_data, step->batch, &outcome, &why), "send",
+                            &why);
     else
-        rc = cs_remote_code(remote->fetch(remote->user_data, &step->fetch, &page, &why), "fetch", &why);
+        rc = cs_remote_code(remote->fetch(remote->user_data, &step->fetch, &page, &why), "fetch",
+                            &why);
     if (rc != CSYNC_OK)
         rc = csync_session_refused(session, &why, err);
     else if (step->kind == CSYNC_STEP_SEND)

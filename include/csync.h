@@ -145,7 +145,7 @@ CSYNC_API int csync_open_sqlite(csync **out, void *db, const void *api,
                                 const csync_open_options *options, csync_error *err);
 
 /* Releases the replica; NULL is fine. From one of its callbacks, or while csync_sync runs on it, the close
- * is carried out when that ends. Sessions of a closed replica answer CSYNC_EMISUSE. */
+ * is carried out when that ends. Sessions and subscriptions of a closed replica answer CSYNC_EMISUSE. */
 CSYNC_API void csync_close(csync *replica);
 
 /* Any thread, at any time before csync_close: the running call stops soon with CSYNC_ECANCELED, its open
@@ -449,6 +449,64 @@ CSYNC_API int csync_session_outcome(csync_session *session, const csync_outcome 
 CSYNC_API int csync_session_refused(csync_session *session, const csync_error *why, csync_error *err);
 CSYNC_API int csync_session_result(const csync_session *session, csync_result *out);
 CSYNC_API void csync_session_free(csync_session *session);
+
+/* ---- Subscriptions ---------------------------------------------------------------------------------
+ * Who subscribes is told of changes, whoever makes them: this process, another one, a sync. The log is the queue:
+ * a slow subscriber costs nothing, and a row that changed a thousand times since it last looked comes once, as it
+ * is now. Changes come in order of version and at least once. There is no thread and no polling: the descriptor
+ * becomes readable when the database's files are written. Linux only; a network file system does not tell of
+ * other machines' writes. */
+
+typedef struct csync_subscription csync_subscription;
+
+typedef struct csync_subscribe_options {
+    size_t struct_size;
+    const char *table; /* NULL: all tracked tables */
+    const char *pk; /* JSON object of the key columns: only that row; NULL: every row. Needs a table */
+    int resume; /* 0: what happens from now on (or after what an earlier subscription of this id has seen);
+                   1: what happened after `since` */
+    int64_t since;
+    const char *id; /* 1 to 64 bytes: its position is kept in the database, so that the same id goes on there in
+                       another process or at another time; one process at a time. NULL: a new UUID, position not
+                       kept */
+    int limit; /* changes per batch; 0: 1000, at most 10000 */
+    int64_t expires_ms; /* how long it is remembered in _sync_subscriptions after its last use, which is noted
+                           at most once a minute; 0: an hour, with
+                           an id of your own 30 days */
+} csync_subscribe_options;
+
+/* From now on the replica logs what it applies, as for csync_changes. `options` may be NULL.
+ * CSYNC_ENOTFOUND: the table is not tracked. CSYNC_EINVAL: pk is not exactly the table's key columns, `since` is
+ * beyond the log, or the id is that of a subscription to something else. CSYNC_ERROR: the system has no more
+ * descriptors or inotify instances (each subscription needs three and one). */
+CSYNC_API int csync_subscribe(csync_subscription **out, csync *replica,
+                              const csync_subscribe_options *options, csync_error *err);
+/* The next changes, or *out NULL: there are none yet. Waits for them until `timeout_ms` is over (0: not at all;
+ * -1: for ever); ends earlier, with NULL, when a signal handler has run. A batch is never empty; its to_version
+ * is where the subscription stands then. That a batch was handled is said by asking for the next: what was not is
+ * given again to whoever resumes the id.
+ * While it waits, other threads may use the replica. It never waits for another writer: what cannot be read yet
+ * comes as soon as it can. CSYNC_EMISUSE: replica or subscription is closed, also by another thread meanwhile.
+ * CSYNC_ECANCELED: csync_cancel on the replica. CSYNC_EBUSY: another thread waits on this subscription.
+ * CSYNC_EFULLRESYNC: the log was trimmed beyond its position; `version` is where it begins now: read what there
+ * is, and subscribe again. */
+CSYNC_API int csync_subscription_next(csync_subscription *subscription, int timeout_ms,
+                                      csync_batch **out, csync_error *err);
+/* For poll, epoll and event loops: readable when there may be changes, until csync_subscription_next with
+ * timeout 0 has answered NULL. Borrowed until the subscription is closed; only ever wait for it. A commit whose
+ * disk needs more than half a minute is seen with the next one. Without a file (":memory:") there is nothing to
+ * watch: it becomes readable when a csync call on the replica ends, so what the application wrote through its own
+ * connection is seen then, or by the next csync_subscription_next. */
+CSYNC_API int csync_subscription_fd(const csync_subscription *subscription);
+/* Any thread: the csync_subscription_next that waits, or else the next one, answers without waiting on. */
+CSYNC_API void csync_subscription_wake(csync_subscription *subscription);
+/* Borrowed from the subscription. */
+CSYNC_API const char *csync_subscription_id(const csync_subscription *subscription);
+/* The version up to which it has given the log out: the `since` to resume from. Any thread. */
+CSYNC_API int64_t csync_subscription_version(const csync_subscription *subscription);
+/* Ends it; NULL is fine. Any thread, also while another waits in csync_subscription_next; before or after
+ * csync_close. An id of your own is remembered until it expires, another is forgotten. */
+CSYNC_API void csync_subscription_close(csync_subscription *subscription);
 
 /* ---- Clients and tombstones ------------------------------------------------------------------------
  * Whoever asks this replica for changes under its origin, or was pushed to, is a client, with the version up to

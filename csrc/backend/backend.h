@@ -114,6 +114,15 @@ typedef struct cs_page_request {
     const char *cursor; /* of a snapshot: after which row, "": from the first */
 } cs_page_request;
 
+/* A subscription that somebody has, or had. */
+typedef struct cs_subscription {
+    const char *id;
+    const char *table; /* NULL: all */
+    const char *pk; /* canonical JSON; NULL: every row */
+    int64_t version; /* the log was seen up to here */
+    int64_t expires_ms; /* from now */
+} cs_subscription;
+
 typedef struct cs_backend_ops {
     const char *name;
     void (*close)(cs_backend *b);
@@ -152,8 +161,8 @@ typedef struct cs_backend_ops {
 
     /* Appends the heads after request->cursor in order of table, parents first, and key; `next` gets the cursor
      * behind the last of them, "" when there are no more. CSYNC_EINVAL: no cursor of this backend's. */
-    int (*snapshot_page)(cs_backend *b, const cs_page_request *request, csync_batch *batch, cs_buf *next,
-                         csync_error *err);
+    int (*snapshot_page)(cs_backend *b, const cs_page_request *request, csync_batch *batch,
+                         cs_buf *next, csync_error *err);
 
     /* Begins the log's epoch of this handle where it has none yet; in a write transaction. */
     int (*settle)(cs_backend *b, csync_error *err);
@@ -191,7 +200,8 @@ typedef struct cs_backend_ops {
     /* What was answered to the last push of a peer; *found 0: its key was another. */
     int (*reply_get)(cs_backend *b, int64_t peer, const char *key, cs_buf *reply, int *found,
                      csync_error *err);
-    int (*reply_put)(cs_backend *b, int64_t peer, const char *key, const char *reply, csync_error *err);
+    int (*reply_put)(cs_backend *b, int64_t peer, const char *key, const char *reply,
+                     csync_error *err);
 
     /* The snapshot that is being read from a peer; out->cursor is appended to. */
     int (*snapshot_get)(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
@@ -203,8 +213,8 @@ typedef struct cs_backend_ops {
     int (*snapshot_seen)(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
     /* Appends to the batch, as deletes, at most `limit` live heads that are not in the snapshot, that a peer once
      * had, and that are not newer than floor_ts: the peer has deleted them and forgotten it. */
-    int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
-                           csync_error *err);
+    int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, size_t limit,
+                           csync_batch *batch, csync_error *err);
 
     int (*client_put)(cs_backend *b, const char *origin, int64_t version, csync_error *err);
     /* Milliseconds since the client was heard of; INT64_MAX: never. */
@@ -232,6 +242,16 @@ typedef struct cs_backend_ops {
                    csync_error *err);
     int (*execute)(cs_backend *b, const char *sql, const csync_value *params, size_t count,
                    csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
+
+    /* ---- subscriptions ---- */
+    /* The files that a commit writes to, borrowed until close; NULL for each that there is not. */
+    void (*files)(cs_backend *b, const char *out[2]);
+    /* The stored subscription of wanted->id; its version. CSYNC_EINVAL: it is to another table or row. */
+    int (*subscription_get)(cs_backend *b, const cs_subscription *wanted, int *found,
+                            int64_t *version, csync_error *err);
+    int (*subscription_put)(cs_backend *b, const cs_subscription *s, csync_error *err);
+    int (*subscription_drop)(cs_backend *b, const char *id, csync_error *err);
+    int (*subscriptions_expire)(cs_backend *b, csync_error *err);
 } cs_backend_ops;
 
 /* First member of each backend's own struct. */
@@ -242,6 +262,7 @@ struct cs_backend {
     char origin[CSYNC_ORIGIN_SIZE];
     int relay; /* applied changes are logged; known within a transaction */
     const atomic_int *cancelled; /* set while the call is to stop; NULL until there is a handle */
+    int impatient; /* do not wait for another writer */
 };
 
 /* Sets status, reason (static text) and message of an item that is refused or parked. */

@@ -19,8 +19,7 @@ static const char *const code_names[] = {
     "CSYNC_EINVAL",    "CSYNC_ENOTFOUND",   "CSYNC_EBUSY",        "CSYNC_EDB",
     "CSYNC_ESCHEMA",   "CSYNC_EFOREIGNKEY", "CSYNC_EHASH",        "CSYNC_EFULLRESYNC",
     "CSYNC_ENET",      "CSYNC_EPROTO",      "CSYNC_EAUTH",        "CSYNC_ETIMEOUT",
-    "CSYNC_ECANCELED", "CSYNC_ECALLBACK",   "CSYNC_EUNSUPPORTED",
-    "CSYNC_ECLOCK",
+    "CSYNC_ECANCELED", "CSYNC_ECALLBACK",   "CSYNC_EUNSUPPORTED", "CSYNC_ECLOCK",
 };
 
 const char *csync_code_name(int code)

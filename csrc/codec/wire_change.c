@@ -8,9 +8,9 @@
 enum { VERSION, TABLE, PK, OPERATION, PAYLOAD, ORIGIN, TIMESTAMP, SEQ, BASE, FIELDS };
 
 static const cs_field fields[FIELDS] = {
-    {"\"version\":", 10}, {"\"tableName\":", 12}, {"\"pkValue\":", 10},   {"\"operation\":", 12},
-    {"\"payload\":", 10}, {"\"origin\":", 9},     {"\"timestamp\":", 12}, {"\"seq\":", 6},
-    {"\"base\":", 7},
+    {"\"version\":", 10},   {"\"tableName\":", 12}, {"\"pkValue\":", 10},
+    {"\"operation\":", 12}, {"\"payload\":", 10},   {"\"origin\":", 9},
+    {"\"timestamp\":", 12}, {"\"seq\":", 6},        {"\"base\":", 7},
 };
 static const char *const field_names[FIELDS] = {
     "version", "tableName", "pkValue", "operation", "payload", "origin", "timestamp", "seq", "base",

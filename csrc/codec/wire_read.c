@@ -28,14 +28,19 @@ enum {
 #define KEY_MAX 129 /* of an idempotency key, with its NUL */
 
 static const cs_field fields[FIELDS] = {
-    {"\"changes\":", 10}, {"\"fromVersion\":", 14}, {"\"toVersion\":", 12}, {"\"hasMore\":", 10},
-    {"\"hash\":", 7}, {"\"origin\":", 9}, {"\"epoch\":", 8}, {"\"fromEpoch\":", 12},
-    {"\"peerVersion\":", 14}, {"\"peerEpoch\":", 12}, {"\"floor\":", 8}, {"\"cursor\":", 9},
-    {"\"fromCursor\":", 13}, {"\"idempotencyKey\":", 17}, {"\"compare\":", 10}, {"\"originId\":", 11},
+    {"\"changes\":", 10},     {"\"fromVersion\":", 14},
+    {"\"toVersion\":", 12},   {"\"hasMore\":", 10},
+    {"\"hash\":", 7},         {"\"origin\":", 9},
+    {"\"epoch\":", 8},        {"\"fromEpoch\":", 12},
+    {"\"peerVersion\":", 14}, {"\"peerEpoch\":", 12},
+    {"\"floor\":", 8},        {"\"cursor\":", 9},
+    {"\"fromCursor\":", 13},  {"\"idempotencyKey\":", 17},
+    {"\"compare\":", 10},     {"\"originId\":", 11},
 };
 static const char *const field_names[FIELDS] = {
-    "changes", "fromVersion", "toVersion", "hasMore", "hash", "origin", "epoch", "fromEpoch",
-    "peerVersion", "peerEpoch", "floor", "cursor", "fromCursor", "idempotencyKey", "compare", "originId",
+    "changes",    "fromVersion",    "toVersion",   "hasMore",   "hash",  "origin",
+    "epoch",      "fromEpoch",      "peerVersion", "peerEpoch", "floor", "cursor",
+    "fromCursor", "idempotencyKey", "compare",     "originId",
 };
 
 static int read_changes(cs_reader *r)

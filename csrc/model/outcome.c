@@ -4,8 +4,8 @@
 #include "base/mem.h"
 #include "model/outcome.h"
 
-static const char *const status_names[] = {NULL,   "applied", "duplicate",
-                                           "lost", "parked",  "rejected", "conflict"};
+static const char *const status_names[] = {NULL,     "applied",  "duplicate", "lost",
+                                           "parked", "rejected", "conflict"};
 
 const char *cs_outcome_name(int status)
 {

@@ -123,6 +123,56 @@ static int refuse_conflicts(cs_changes *w, csync_error *err)
     return rc;
 }
 
+/* ---- who loses to a push ---- */
+
+/* 1 when the change replaces a head that its author had not seen. Where the head wins it is its author, the
+ * pusher, who keeps that. */
+static int overwrites(const cs_changes *w, const cs_item *item)
+{
+    cs_stamp own = cs_change_stamp(item->change), base;
+    char text[CS_STAMP_SIZE];
+
+    if (!item->table || item->status || !item->head.found || !is_authors(w, item) ||
+        strcmp(item->head.stamp.origin, w->batch->origin) == 0 ||
+        cs_stamp_compare(&own, &item->head.stamp) <= 0)
+        return 0;
+    if (!item->change->pub.base || cs_stamp_parse(item->change->pub.base, &base, text) != 0)
+        return 1;
+    return cs_stamp_compare(&item->head.stamp, &base) > 0;
+}
+
+static int keep_loser(cs_changes *w, const cs_item *item, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    csync_batch *loser = cs_batch_create();
+    cs_conflict conflict = {0,        NULL, cs_strategy_name(w->options->strategy),
+                            "remote", NULL, &item->change->pub};
+    int same = 0;
+    int rc = loser ? b->ops->head_change(b, item, loser, err) : cs_fail_nomem(err);
+
+    conflict.loser = cs_batch_get(loser, 0);
+    if (rc == CSYNC_OK)
+        rc = cs_change_same(conflict.loser, conflict.winner, &same, err);
+    if (rc == CSYNC_OK && !same) {
+        w->result.conflicts++;
+        rc = b->ops->conflict_add(b, &conflict, err);
+    }
+    cs_batch_destroy(loser);
+    return rc;
+}
+
+/* A pull meets its conflicts one by one; of a push, which goes by stamp alone, only who lost is kept. */
+static int keep_losers(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    int rc = b->ops->heads_get(b, w->items, w->count, err);
+
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++)
+        if (overwrites(w, &w->items[i]))
+            rc = keep_loser(w, &w->items[i], err);
+    return rc;
+}
+
 /* ---- rows that were deleted here, which is forgotten ---- */
 
 /* An unknown row that is not newer than what was forgotten. A new row of whoever pushes was never here. */
@@ -396,6 +446,8 @@ int cs_changes_enter(cs_changes *w, csync_error *err)
         rc = refuse_conflicts(w, err);
     if (rc == CSYNC_OK && !w->fresh)
         rc = meet_forgotten(w, err);
+    if (rc == CSYNC_OK && !w->pulling && w->batch->origin)
+        rc = keep_losers(w, err);
     if (rc == CSYNC_OK)
         rc = meet_conflicts(w, err);
     merge_settings(w, &how);

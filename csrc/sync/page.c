@@ -189,8 +189,7 @@ static void note_reader(csync *c, serving *s)
     cs_position now = cs_position_make(s->fetch->since, s->fetch->epoch);
     csync_error why = CSYNC_ERROR_INIT;
 
-    if (!s->fetch->origin ||
-        (cs_position_same(&now, &s->peer.pushed) && s->silence < SILENCE_MS))
+    if (!s->fetch->origin || (cs_position_same(&now, &s->peer.pushed) && s->silence < SILENCE_MS))
         return;
     if (cs_replica_write_unchecked(c, acknowledge, s, &why) != CSYNC_OK)
         cs_log(CSYNC_LOG_INFO, "it could not be noted how far client %s is: %s", s->fetch->origin,
@@ -312,8 +311,7 @@ static int put_key(csync_batch *batch, csync_error *err)
 int cs_page_push(csync *c, cs_push *push, csync_error *err)
 {
     pushing p = {.push = push};
-    int rc = c->backend->relay ? CSYNC_OK
-                               : cs_replica_write(c, settle_log, (void *)push->peer, err);
+    int rc = c->backend->relay ? CSYNC_OK : cs_replica_write(c, settle_log, (void *)push->peer, err);
 
     p.request.limit = cs_batch_size(push->options);
     p.request.max_bytes = (size_t)cs_batch_bytes(push->options);

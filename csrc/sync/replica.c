@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/rules.h"
+#include "base/watch.h"
 #include "model/change.h"
 
 int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csync_error *err)
@@ -22,6 +24,7 @@ int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csyn
     backend->cancelled = &c->cancelled;
     c->pid = getpid();
     atomic_init(&c->references, 1);
+    atomic_init(&c->wake, -1);
     rc = origin ? cs_origin_check(origin, err) : CSYNC_OK;
     if (rc == CSYNC_OK)
         rc = backend->ops->ready(backend, err);
@@ -42,6 +45,14 @@ static int check_usable(csync *c, csync_error *err)
     return CSYNC_OK;
 }
 
+static int check_process(const csync *c, csync_error *err)
+{
+    if (c->pid == getpid())
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EMISUSE,
+                   "the replica was opened before fork; open it again in the child process");
+}
+
 static void begin_run(csync *c)
 {
     atomic_fetch_add(&c->running, 1);
@@ -60,9 +71,9 @@ int cs_replica_enter(csync *c, csync_error *err)
     cs_error_clear(err);
     if (!c)
         return cs_fail(err, CSYNC_EMISUSE, "the replica is NULL");
-    if (c->pid != getpid()) /* asked before the lock: a thread of the parent may have held it */
-        return cs_fail(err, CSYNC_EMISUSE,
-                       "the replica was opened before fork; open it again in the child process");
+    rc = check_process(c, err); /* before the lock: a thread of the parent may have held it */
+    if (rc != CSYNC_OK)
+        return rc;
     if (cs_lock_enter(&c->lock) != CSYNC_OK)
         return cs_fail(err, CSYNC_EBUSY,
                        "the replica is in use: it was called from its own callback");
@@ -77,6 +88,13 @@ int cs_replica_enter(csync *c, csync_error *err)
 
 int cs_replica_leave(csync *c, int rc, csync_error *err)
 {
+    if (atomic_load(&c->unwatched))
+        cs_signal_send(atomic_load(&c->wake));
+    return cs_replica_leave_quietly(c, rc, err);
+}
+
+int cs_replica_leave_quietly(csync *c, int rc, csync_error *err)
+{
     int close_now = atomic_load(&c->close_wanted) && !atomic_load(&c->driving);
 
     if (rc == CSYNC_EBUSY) /* cancelled while it waited for another writer */
@@ -86,6 +104,20 @@ int cs_replica_leave(csync *c, int rc, csync_error *err)
     if (close_now)
         cs_replica_close(c);
     return rc;
+}
+
+int cs_replica_begin_wait(csync *c, csync_error *err)
+{
+    int rc = check_process(c, err);
+
+    if (rc == CSYNC_OK)
+        begin_run(c);
+    return rc;
+}
+
+void cs_replica_end_wait(csync *c)
+{
+    end_run(c);
 }
 
 void cs_replica_begin_drive(csync *c)
@@ -116,6 +148,7 @@ void cs_replica_close(csync *c)
         c->backend->ops->close(c->backend);
     c->backend = NULL;
     c->closed = 1;
+    cs_signal_send(atomic_load(&c->wake));
     cs_lock_leave(&c->lock);
     cs_replica_release(c);
 }
@@ -129,6 +162,7 @@ void cs_replica_release(csync *c)
 {
     if (c->pid != getpid() || atomic_fetch_sub(&c->references, 1) != 1)
         return;
+    cs_signal_destroy(atomic_load(&c->wake));
     cs_lock_destroy(&c->lock);
     cs_free(c);
 }
@@ -147,6 +181,35 @@ static int check_free(csync *c, csync_error *err)
     return c->backend->ops->ready(c->backend, err);
 }
 
+/* Local writes become heads, and may let in what was parked. */
+static int fold(csync *c, void *ctx, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = b->ops->suppress(b, 1, err);
+
+    (void)ctx;
+    if (rc == CSYNC_OK)
+        rc = b->ops->fold(b, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->retry_parked(b, err);
+    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
+}
+
+/* What was parked may fit into tables that have changed; whoever notices the change tries, for nobody else will. */
+static int check_tables(csync *c, int64_t *repaired, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int64_t parked = 0;
+    int changed = 0;
+    int rc = b->ops->schema_changed(b, &changed, err);
+
+    if (rc == CSYNC_OK)
+        rc = b->ops->check_schema(b, repaired, err);
+    if (rc == CSYNC_OK && changed)
+        rc = b->ops->parked_count(b, &parked, err);
+    return rc == CSYNC_OK && parked && CS_RULE(SCHEMA_RETRY) ? fold(c, NULL, err) : rc;
+}
+
 static int run_write(csync *c, cs_work work, void *ctx, int check, csync_error *err)
 {
     cs_backend *b = c->backend;
@@ -157,7 +220,7 @@ static int run_write(csync *c, cs_work work, void *ctx, int check, csync_error *
         return rc;
     rc = b->ops->begin(b, 1, err);
     if (rc == CSYNC_OK && check)
-        rc = b->ops->check_schema(b, &repaired, err);
+        rc = check_tables(c, &repaired, err);
     if (rc == CSYNC_OK)
         rc = work(c, ctx, err);
     if (rc == CSYNC_OK)
@@ -179,20 +242,6 @@ int cs_replica_write(csync *c, cs_work work, void *ctx, csync_error *err)
 int cs_replica_write_unchecked(csync *c, cs_work work, void *ctx, csync_error *err)
 {
     return run_write(c, work, ctx, 0, err);
-}
-
-/* Local writes become heads, and may let in what was parked. */
-static int fold(csync *c, void *ctx, csync_error *err)
-{
-    cs_backend *b = c->backend;
-    int rc = b->ops->suppress(b, 1, err);
-
-    (void)ctx;
-    if (rc == CSYNC_OK)
-        rc = b->ops->fold(b, err);
-    if (rc == CSYNC_OK)
-        rc = b->ops->retry_parked(b, err);
-    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
 }
 
 /* *ready 0: a write transaction has to bring tables or heads up to date first. */

@@ -22,6 +22,8 @@ struct csync {
     int suppressing; /* between csync_suppress_begin and _end */
     atomic_int running; /* calls, and drivers that make several */
     atomic_int cancelled; /* until none is running any more */
+    atomic_int wake; /* signal to the replica's subscriptions; -1: it never had one */
+    atomic_int unwatched; /* one of them has no file that shows writes: each call is a reason to look */
 };
 
 /* Takes ownership of the backend, also when it fails. */
@@ -30,6 +32,11 @@ int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csyn
 int cs_replica_enter(csync *c, csync_error *err);
 /* Leaves it; returns rc, or CSYNC_ECANCELED for what a cancelled call failed with. */
 int cs_replica_leave(csync *c, int rc, csync_error *err);
+/* The same after a call that has written nothing that a subscription should see. */
+int cs_replica_leave_quietly(csync *c, int rc, csync_error *err);
+/* Brackets a wait between calls, without the lock: csync_cancel ends it, csync_close does not wait for it. */
+int cs_replica_begin_wait(csync *c, csync_error *err);
+void cs_replica_end_wait(csync *c);
 /* csync_close: now, or when the driver or call that runs has ended. */
 void cs_replica_close(csync *c);
 void cs_replica_retain(csync *c);

@@ -20,9 +20,8 @@ static csync *open_notes(const char *path)
     csync *db = NULL;
 
     check(csync_open(&db, path, NULL, &err), &err);
-    check(csync_execute(db,
-                        "CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY, text TEXT)", NULL,
-                        0, NULL, NULL, NULL, &err),
+    check(csync_execute(db, "CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY, text TEXT)",
+                        NULL, 0, NULL, NULL, NULL, &err),
           &err);
     check(csync_track(db, "note", NULL, &err), &err);
     return db;

@@ -7,8 +7,9 @@ def connect(other):
     """A Remote that reaches `other` through text alone, as over a message queue or a serial line."""
 
     def fetch(from_version, batch_size):
-        answer = other.changes(from_version, batch_size).to_json()  # on their side
-        return csync.Batch.from_json(answer)  # on ours
+        text = from_version.to_json()  # on our side
+        answer = other.changes(csync.Position.from_json(text), batch_size).to_json()  # on theirs
+        return csync.Batch.from_json(answer)  # and back
 
     def send(batch):
         text = batch.to_json()  # on our side

@@ -132,6 +132,8 @@ static void build(int with_peer)
     c = replica("alpha");
     run(c, "UPDATE person SET name='ours' WHERE id='a'");
     OK(csync_batch_from_json(&page, page_json, sizeof page_json - 1, err));
+    run(c, "DELETE FROM visit WHERE id=3");
+    OK(csync_register_client(c, "reader", number(c, "SELECT max(version) FROM _sync_log"), err));
     peer = NULL;
     if (!with_peer)
         return;
@@ -329,6 +331,73 @@ static int sync_both(csync_error *err)
     return csync_sync(c, peer, &o, NULL, err);
 }
 
+/* ---- clients, snapshots, pushes ---- */
+
+static int register_client(csync_error *err)
+{
+    return csync_register_client(c, "tablet", 1, err);
+}
+
+static int forget_client(csync_error *err)
+{
+    return csync_forget_client(c, "reader", err);
+}
+
+static int list_clients(csync *on, char **json, csync_error *err)
+{
+    return csync_clients(on, 0, json, err);
+}
+
+static int clients(csync_error *err)
+{
+    return text_of(list_clients, err);
+}
+
+static int purge(csync_error *err)
+{
+    return csync_purge(c, NULL, NULL, err);
+}
+
+static int snapshot_page(csync_error *err)
+{
+    csync_fetch fetch = {.struct_size = sizeof fetch, .cursor = "", .limit = 3};
+    csync_batch *out = NULL, *next = NULL;
+    csync_batch_info info = {.struct_size = sizeof info};
+    int rc = csync_changes(c, &fetch, &out, err);
+
+    if (rc == CSYNC_OK)
+        rc = csync_batch_get_info(out, &info);
+    fetch.cursor = info.cursor;
+    if (rc == CSYNC_OK)
+        rc = csync_changes(c, &fetch, &next, err);
+    csync_batch_free(out);
+    csync_batch_free(next);
+    return rc;
+}
+
+/* With a key, a claim of where its maker stands, a row that it has seen and one that it has not. */
+static int push(csync_error *err)
+{
+    static const char json[] =
+        "{\"changes\":["
+        "{\"version\":1,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":50}\",\"operation\":\"insert\","
+        "\"payload\":\"{\\\"id\\\":50,\\\"name\\\":\\\"N\\\"}\",\"origin\":\"reader\","
+        "\"timestamp\":\"2025-01-01T00:00:00.000Z\",\"seq\":1},"
+        "{\"version\":2,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":2}\",\"operation\":\"delete\","
+        "\"origin\":\"reader\",\"timestamp\":\"2025-01-01T00:00:00.000Z\",\"seq\":2}"
+        "],\"fromVersion\":0,\"toVersion\":2,\"origin\":\"reader\",\"compare\":true,"
+        "\"idempotencyKey\":\"k\",\"peerVersion\":1}";
+    csync_batch *batch = NULL;
+    csync_outcome *o = NULL;
+    int rc = csync_batch_from_json(&batch, json, sizeof json - 1, err);
+
+    if (rc == CSYNC_OK)
+        rc = csync_apply(c, batch, NULL, &o, NULL, err);
+    csync_outcome_free(o);
+    csync_batch_free(batch);
+    return rc;
+}
+
 /* ---- failing them ---- */
 
 typedef int (*call_fn)(csync_error *err);
@@ -429,6 +498,12 @@ FAILS_CLEANLY(apply)
 FAILS_CLEANLY(apply_with_resolver)
 FAILS_CLEANLY(execute)
 FAILS_CLEANLY(suppressed)
+FAILS_CLEANLY(register_client)
+FAILS_CLEANLY(forget_client)
+FAILS_CLEANLY(clients)
+FAILS_CLEANLY(purge)
+FAILS_CLEANLY(snapshot_page)
+FAILS_CLEANLY(push)
 
 /* The reports again, with something to report. */
 static void reports_of_full_tables_fail_cleanly(void **state)
@@ -469,16 +544,17 @@ static void check_synced(void)
     assert_int_equal(r.pulled + r.pushed + r.lost + r.conflicts, 0);
 }
 
-/* Batches that are complete stay, so there are states between. Every other allocation fails in a first sync,
- * the rest in one that continues it: each in a world of its own would take a quarter of a minute. */
-static void a_sync_fails_cleanly_and_the_next_completes(void **state)
+/* Batches that are complete stay, so there are states between. Some allocations fail in a first sync, the rest
+ * in those that continue it: each in a world of its own would take too long. */
+static void fail_each_of_a_sync(void (*prepare)(void), void (*check)(void), long tries)
 {
     int has_failed = 1;
 
-    (void)state;
-    for (long n = 1; has_failed; n += 2) {
+    for (long n = 1; has_failed; n += tries) {
         build(1);
-        for (long m = n; m < n + 2; m++) {
+        if (prepare)
+            prepare();
+        for (long m = n; m < n + tries; m++) {
             csync_error e = CSYNC_ERROR_INIT;
             int rc;
 
@@ -493,9 +569,49 @@ static void a_sync_fails_cleanly_and_the_next_completes(void **state)
             run(peer, "BEGIN IMMEDIATE;\nROLLBACK");
         }
         OK(sync_both(err));
-        check_synced();
+        check();
         unbuild();
     }
+}
+
+static void a_sync_fails_cleanly_and_the_next_completes(void **state)
+{
+    (void)state;
+    fail_each_of_a_sync(NULL, check_synced, 2);
+}
+
+/* The peer has forgotten deletes that this replica has not heard of, and of which it edited one. */
+static void fall_behind(void)
+{
+    csync_sync_options o = {.struct_size = sizeof o, .full_resync = -1};
+
+    OK(sync_both(err));
+    run(c, "UPDATE person SET votes=7 WHERE id='b'");
+    run(c, "INSERT INTO visit VALUES(40,2,'s')");
+    run(peer, "DELETE FROM person");
+    run(peer, "DELETE FROM visit WHERE id=20");
+    OK(csync_forget_client(peer, "alpha", err));
+    OK(csync_register_client(peer, "reader", number(peer, "SELECT max(version) FROM _sync_log"), err));
+    OK(csync_purge(peer, NULL, NULL, err));
+    FAILS(CSYNC_EFULLRESYNC, "full resync", csync_sync(c, peer, &o, NULL, err));
+}
+
+static void check_resynced(void)
+{
+    csync_result r = {.struct_size = sizeof r};
+
+    assert_equal(c, peer);
+    assert_int_equal(number(c, "SELECT count(*) FROM person"), 0);
+    assert_int_equal(number(peer, "SELECT count(*) FROM visit WHERE id=40"), 1);
+    assert_int_equal(number(c, "SELECT count(*) FROM _sync_snapshots"), 0);
+    OK(csync_sync(c, peer, NULL, &r, err));
+    assert_int_equal(r.pulled + r.pushed + r.lost + r.conflicts + r.resyncs, 0);
+}
+
+static void a_resync_fails_cleanly_and_the_next_completes(void **state)
+{
+    (void)state;
+    fail_each_of_a_sync(fall_behind, check_resynced, 8);
 }
 
 static int ask_peer(void *user_data, const char *request, char **answer, csync_error *err)
@@ -661,8 +777,15 @@ int main(void)
         cmocka_unit_test(apply_with_resolver_fails_cleanly),
         cmocka_unit_test(execute_fails_cleanly),
         cmocka_unit_test(suppressed_fails_cleanly),
+        cmocka_unit_test(register_client_fails_cleanly),
+        cmocka_unit_test(forget_client_fails_cleanly),
+        cmocka_unit_test(clients_fails_cleanly),
+        cmocka_unit_test(purge_fails_cleanly),
+        cmocka_unit_test(snapshot_page_fails_cleanly),
+        cmocka_unit_test(push_fails_cleanly),
         cmocka_unit_test(reports_of_full_tables_fail_cleanly),
         cmocka_unit_test(a_sync_fails_cleanly_and_the_next_completes),
+        cmocka_unit_test(a_resync_fails_cleanly_and_the_next_completes),
         cmocka_unit_test(a_repair_fails_cleanly_and_the_next_completes),
         cmocka_unit_test(a_cancel_at_each_report_leaves_whole_batches),
     };

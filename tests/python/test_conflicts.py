@@ -70,6 +70,16 @@ def test_an_edit_that_loses_when_it_is_pushed(conflict):
     assert left.execute("SELECT body FROM note") == [("latest",)]
 
 
+def test_an_edit_that_a_push_overwrites_is_kept_by_the_receiver(conflict):
+    left, right = conflict
+    wait_a_moment()
+    left.execute("UPDATE note SET body = 'latest'")
+    left.push(right)
+    assert audit(right) == [("remote", right.origin, "right", left.origin, "latest")]
+    left.sync(right)
+    assert len(audit(right)) == 1 and audit(left) == []
+
+
 @pytest.mark.parametrize("later", ["delete", "edit"])
 @pytest.mark.parametrize("deleter", ["left", "right"])
 def test_a_delete_against_an_edit(notes, later, deleter):

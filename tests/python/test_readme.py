@@ -4,6 +4,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 import csync
 
@@ -32,11 +33,23 @@ def test_the_transport_program_runs(tmp_path):
 
         def post(path, body):
             if path == "/pull":
-                return peer.changes(body["since"], body["limit"]).to_json()
+                return peer.changes(csync.Position.from_json(body["position"]), body["limit"]).to_json()
             return peer.apply(csync.Batch.from_json(body)).outcomes.to_json()
 
         exec(BLOCKS[2], {"csync": csync, "db": db, "post": post})
         assert db.hash() == peer.hash()
+
+
+def test_the_subscriber_prints_what_another_program_writes(tmp_path, capsys):
+    with csync.open(tmp_path / "note.db") as db:
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body)")
+        db.track("note")
+        program = f"import sqlite3; sqlite3.connect({str(tmp_path / 'note.db')!r}).executescript('INSERT INTO note VALUES (1, 2)')"
+        writer = threading.Timer(0.2, subprocess.run, ([sys.executable, "-c", program],), {"timeout": 60})
+        writer.start()
+        exec(BLOCKS[3], {"csync": csync, "db": db})
+        writer.join()
+    assert capsys.readouterr().out == "insert {'id': 1} {'id': 1, 'body': 2}\n"
 
 
 def test_every_name_that_the_readme_uses_is_there():

@@ -30,6 +30,7 @@ from csync._errors import (
     SchemaError,
     Unsupported,
 )
+from csync._feed import Subscription
 from csync._model import (
     Change,
     Client,
@@ -86,6 +87,7 @@ __all__ = [
     "Session",
     "State",
     "Step",
+    "Subscription",
     "Table",
     "Unsupported",
     "Verification",

@@ -1,5 +1,6 @@
 """What csync's calls return and what your functions get: plain objects that depend on no replica."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -289,7 +290,7 @@ class Step:
     """
 
     kind: str
-    since: Position = Position()
+    since: Position = dataclasses.field(default_factory=Position)
     limit: int = 0
     max_bytes: int = 0
     batch: Any = None

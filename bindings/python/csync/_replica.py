@@ -5,6 +5,7 @@ import os
 import secrets
 
 from csync import _csync, _sqlite
+from csync._feed import Subscription
 from csync._errors import InvalidValue, Misuse, Unsupported
 from csync._json import load_row, loads
 from csync._model import (
@@ -237,6 +238,20 @@ class Replica(_csync.Replica):
         options = _options("both", strategy, on_conflict, 1000, max_retry_passes, progress)
         counts, outcomes = self._apply(changes, options)
         return Result(*counts, outcomes)
+
+    def subscribe(self, table=None, pk=None, *, since=None, id=None):
+        """Being told of changes, whoever makes them: a Subscription.
+
+        table   None: all tracked tables
+        pk      only that row of the table: its key columns as a dict, or as JSON text
+        since   None: what happens from now on; else what happened after this version
+        id      1 to 64 bytes: its position is kept in the database for 30 days after its last use, so that
+                the same id goes on there, in this process or another
+
+        NotFound: the table is not tracked. InvalidValue: not its key columns, a version that the log does not
+        have, or an id of another subscription.
+        """
+        return Subscription(self, table, pk, since=since, id=id)
 
     # ---- Clients and tombstones
 

@@ -27,7 +27,8 @@ PyObject *cspy_batch_take(cspy_state *state, csync_batch *owned)
 /* A batch that was never given a position must stay without one. */
 static int has_position(const csync_batch_info *info)
 {
-    return info->origin || info->epoch || info->from_version || info->to_version || info->has_more || info->hash[0];
+    return info->origin || info->epoch || info->from_version || info->to_version ||
+           info->has_more || info->hash[0];
 }
 
 static csync_batch *copy(cspy_state *state, const csync_batch *from)
@@ -282,9 +283,10 @@ static PyGetSetDef getset[] = {
     {"origin", get_origin, NULL, "The replica whose log it was read from, or None.", NULL},
     {"from_version", get_from_version, NULL, "It holds the changes after this version ...", NULL},
     {"to_version", get_to_version, NULL, "... up to and with this one.", NULL},
-    {"epoch", get_epoch, NULL, "Goes with to_version: both are the position to go on from. Or None.", NULL},
-    {"cursor", get_cursor, NULL, "Of a snapshot's page: where the next one goes on, \"\": nowhere; else None.",
-     NULL},
+    {"epoch", get_epoch, NULL,
+     "Goes with to_version: both are the position to go on from. Or None.", NULL},
+    {"cursor", get_cursor, NULL,
+     "Of a snapshot's page: where the next one goes on, \"\": nowhere; else None.", NULL},
     {"has_more", get_has_more, NULL, "True when the log goes on after to_version.", NULL},
     {"hash", get_hash, NULL, "SHA-256 of the changes in hex, or \"\": not given. apply checks it.",
      NULL},

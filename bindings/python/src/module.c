@@ -190,7 +190,8 @@ static int module_exec(PyObject *module)
 
     return load_python_side(state) || cspy_add_batch(module, state) ||
                    cspy_add_outcomes(module, state) || cspy_add_replica(module, state) ||
-                   cspy_add_session(module, state) || add_constants(module)
+                   cspy_add_session(module, state) || cspy_add_subscription(module) ||
+                   add_constants(module)
                ? -1
                : 0;
 }
@@ -206,7 +207,7 @@ static int module_exec(PyObject *module)
         each((state)->outcome);                                                                    \
         each((state)->progress);                                                                   \
         each((state)->step);                                                                       \
-        each((state)->position);                                                                    \
+        each((state)->position);                                                                   \
         each((state)->dump_row);                                                                   \
         for (int i = 0; i < CSPY_ERRORS; i++)                                                      \
             each((state)->errors[i]);                                                              \

@@ -8,8 +8,8 @@ typedef struct outcomes {
     PyObject_HEAD csync_outcome *outcome;
 } outcomes;
 
-static const char *const statuses[] = {"", "applied", "duplicate", "lost", "parked", "rejected",
-                                       "conflict"};
+static const char *const statuses[] = {"",       "applied",  "duplicate", "lost",
+                                       "parked", "rejected", "conflict"};
 
 static PyObject *wrap(PyTypeObject *type, csync_outcome *owned)
 {

@@ -215,8 +215,8 @@ int sq_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csy
     if (rc == CSYNC_OK)
         rc = sq_floors(base, &floors, err);
     if (rc == CSYNC_OK)
-        *out = !same                                                            ? CS_FORKED
+        *out = !same                                                  ? CS_FORKED
                : position->version < floors.log && CS_RULE(LOG_FLOOR) ? CS_TRIMMED
-                                                                                : CS_GOOD;
+                                                                      : CS_GOOD;
     return rc;
 }

@@ -171,7 +171,7 @@ const char *sq_base_text(const cs_head *head, char text[CS_STAMP_SIZE])
 }
 
 int sq_head_payload(cs_sqlite *b, cs_table *t, const cs_head *head, int64_t parked, cs_buf *out,
-                        int *live, csync_error *err)
+                    int *live, csync_error *err)
 {
     *live = 0;
     if (head->deleted)

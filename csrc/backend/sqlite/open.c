@@ -169,6 +169,11 @@ static const cs_backend_ops ops = {
     .look = sq_look,
     .restore = sq_restore,
     .execute = sq_execute,
+    .files = sq_files,
+    .subscription_get = sq_subscription_get,
+    .subscription_put = sq_subscription_put,
+    .subscription_drop = sq_subscription_drop,
+    .subscriptions_expire = sq_subscriptions_expire,
 };
 
 static cs_sqlite *create(const sqlite3_api_routines *api, int owned)
@@ -219,7 +224,8 @@ static int on_busy(void *ctx, int count)
     cs_sqlite *b = ctx;
     SQ_API(b);
 
-    if (count * BUSY_STEP_MS >= b->busy_ms || (b->base.cancelled && atomic_load(b->base.cancelled)))
+    if (b->base.impatient || count * BUSY_STEP_MS >= b->busy_ms ||
+        (b->base.cancelled && atomic_load(b->base.cancelled)))
         return 0;
     sqlite3_sleep(BUSY_STEP_MS);
     return 1;

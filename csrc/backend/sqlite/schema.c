@@ -20,7 +20,7 @@ static const char tables_sql[] =
     "CREATE TABLE IF NOT EXISTS main._sync_subscriptions(subscription_id TEXT PRIMARY KEY,"
     " origin_id TEXT NOT NULL, subscription_type TEXT NOT NULL"
     " CHECK(subscription_type IN ('record','table','query')), table_name TEXT NOT NULL, filter TEXT,"
-    " created_at TEXT NOT NULL, expires_at TEXT);"
+    " created_at TEXT NOT NULL, expires_at TEXT, version INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS main._sync_tables(id INTEGER PRIMARY KEY AUTOINCREMENT,"
     " name TEXT NOT NULL UNIQUE, capture INTEGER NOT NULL, fingerprint TEXT NOT NULL,"
     " surplus INTEGER DEFAULT 0);"

@@ -90,6 +90,10 @@ enum sq_fixed {
     SQ_SURPLUS_PUT,
     SQ_CONFLICT_ADD,
     SQ_CONFLICT_LIST,
+    SQ_SUBSCRIPTION_GET,
+    SQ_SUBSCRIPTION_PUT,
+    SQ_SUBSCRIPTION_DROP,
+    SQ_SUBSCRIPTIONS_EXPIRE,
     SQ_FIXED_COUNT
 };
 
@@ -160,7 +164,6 @@ typedef struct cs_sqlite {
     int foreign_keys; /* the connection enforces them */
     int deferred; /* they are checked late in this transaction, so each row is checked by itself */
     int lenient; /* while all rows of a cycle are written before any is checked */
-    int tables_are_new; /* and no parked change was tried with them yet */
     int any_parked; /* there are, or may be, parked changes */
     cs_row key_row, payload_row; /* what key and cells borrow from */
     cs_value *key; /* decoded key of the change at hand */
@@ -242,6 +245,14 @@ int sq_conflict_add(cs_backend *b, const cs_conflict *conflict, csync_error *err
 int sq_conflicts(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                  csync_error *err);
 
+/* subscription.c - who watches the log, and what a watcher needs to know of the database. */
+void sq_files(cs_backend *b, const char *out[2]);
+int sq_subscription_get(cs_backend *b, const cs_subscription *wanted, int *found, int64_t *version,
+                        csync_error *err);
+int sq_subscription_put(cs_backend *b, const cs_subscription *s, csync_error *err);
+int sq_subscription_drop(cs_backend *b, const char *id, csync_error *err);
+int sq_subscriptions_expire(cs_backend *b, csync_error *err);
+
 /* epoch.c - positions in the log. */
 int sq_settle(cs_backend *b, csync_error *err);
 int sq_settled(cs_backend *b, int *settled, csync_error *err);
@@ -265,8 +276,8 @@ int sq_floors(cs_backend *b, cs_floors *out, csync_error *err);
 int sq_purge(cs_backend *b, int64_t version, csync_purged *out, csync_error *err);
 
 /* snapshot.c */
-int sq_snapshot_page(cs_backend *b, const cs_page_request *request, csync_batch *batch, cs_buf *next,
-                     csync_error *err);
+int sq_snapshot_page(cs_backend *b, const cs_page_request *request, csync_batch *batch,
+                     cs_buf *next, csync_error *err);
 int sq_snapshot_get(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
 int sq_snapshot_put(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
 int sq_forget_via(cs_backend *b, int64_t peer, csync_error *err);

@@ -6,8 +6,7 @@
 #include "base/mem.h"
 
 /* A client that was silent for more than ?1 days; one whose time is none is not stale. */
-#define STALE                                                                                      \
-    "coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0)"
+#define STALE "coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0)"
 
 static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_BEGIN] = "BEGIN",
@@ -76,8 +75,9 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_LOG_TRIM] = "DELETE FROM main._sync_log WHERE version<=?1",
     [SQ_REPLY_GET] = "SELECT reply FROM main._sync_replies WHERE peer=?1 AND "
                      "idempotency_key=?2",
-    [SQ_REPLY_PUT] = "INSERT INTO main._sync_replies(peer,idempotency_key,reply) VALUES(?1,?2,?3) ON CONFLICT(peer) "
-                     "DO UPDATE SET idempotency_key=excluded.idempotency_key,reply=excluded.reply",
+    [SQ_REPLY_PUT] =
+        "INSERT INTO main._sync_replies(peer,idempotency_key,reply) VALUES(?1,?2,?3) ON CONFLICT(peer) "
+        "DO UPDATE SET idempotency_key=excluded.idempotency_key,reply=excluded.reply",
     [SQ_SNAPSHOT_GET] =
         "SELECT number,version,epoch,floor_ts,cursor FROM main._sync_snapshots WHERE peer=?1",
     [SQ_SNAPSHOT_PUT] =
@@ -120,6 +120,17 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                          "loser_operation,loser_payload,loser_origin,loser_timestamp,loser_seq,"
                          "winner_operation,winner_payload,winner_origin,winner_timestamp,winner_seq "
                          "FROM main._sync_conflicts WHERE id>?1 ORDER BY id LIMIT ?2",
+    [SQ_SUBSCRIPTION_GET] = "SELECT version, table_name=?2 AND filter IS ?3 "
+                            "FROM main._sync_subscriptions WHERE subscription_id=?1",
+    [SQ_SUBSCRIPTION_PUT] =
+        "INSERT INTO main._sync_subscriptions(subscription_id,origin_id,subscription_type,"
+        "table_name,filter,created_at,expires_at,version) "
+        "VALUES(?1,?2,?3,?4,?5,strftime('%Y-%m-%dT%H:%M:%fZ','now'),"
+        "strftime('%Y-%m-%dT%H:%M:%fZ','now',?6),?7) ON CONFLICT(subscription_id) DO UPDATE "
+        "SET expires_at=excluded.expires_at,version=excluded.version",
+    [SQ_SUBSCRIPTION_DROP] = "DELETE FROM main._sync_subscriptions WHERE subscription_id=?1",
+    [SQ_SUBSCRIPTIONS_EXPIRE] = "DELETE FROM main._sync_subscriptions "
+                                "WHERE expires_at<strftime('%Y-%m-%dT%H:%M:%fZ','now')",
 };
 
 /* What SQLite's primary result codes are to csync. */
