@@ -39,6 +39,7 @@
     X(SCHEMA_RETRY, "... also when its table has changed")                                         \
     X(SUPERSEDE, "a newer change takes the place of the parked one")                               \
     X(CONFLICT, "a strategy decides where two edits did not see each other")                       \
+    X(PENDING, "which edits the peer has is asked of this log, not of one before a restore")       \
     X(BASE, "an edit of the row that the peer has is no conflict")
 
 #define CS_RULE_ENUM(name, why) CS_RULE_##name,

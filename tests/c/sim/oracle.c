@@ -435,7 +435,8 @@ void oracle_conflict(world *w, const csync_change *local, const csync_change *re
 {
     int ours = find_public(w, local), theirs = find_public(w, remote);
 
-    if (ours >= 0 && theirs >= 0 && !w->restored && w->changes[ours].ancestors[theirs / 8] >> theirs % 8 & 1)
+    if (ours >= 0 && theirs >= 0 && !w->restored &&
+        w->changes[ours].ancestors[theirs / 8] >> theirs % 8 & 1)
         finding(w, "false conflict", "change %d of %s has seen change %d", ours,
                 key_text(w->changes[ours].key), theirs);
 }
