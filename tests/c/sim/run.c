@@ -71,23 +71,30 @@ static void plan_config(config *c, rng *g)
     c->schema_change = rng_chance(g, 10);
     if (rng_chance(g, 65))
         c->events = (int)rng_below(g, 32);
+    c->heavy = rng_chance(g, 50);
+    if (c->heavy) /* what is rare meets more often where there is less of the rest */
+        c->keys = rng_range(g, 1, 2);
 }
 
 static enum step_kind plan_step(const config *c, rng *g)
 {
-    unsigned luck = rng_below(g, 100);
-
     static const struct {
         int event;
         enum step_kind kind;
-    } others[] = {{EVENT_PURGE, PURGE},     {EVENT_PURGE, PURGE},    {EVENT_PURGE, PURGE},
-                  {EVENT_RESTORE, BACKUP},  {EVENT_RESTORE, BACKUP}, {EVENT_RESTORE, RESTORE},
-                  {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},      {EVENT_NEWCOMER, NEWCOMER},
-                  {EVENT_EDGE, EDGE},       {EVENT_PURGE, DAYS}};
-    unsigned other = rng_below(g, 44);
+        unsigned percent, heavy; /* of all steps */
+    } others[] = {{EVENT_PURGE, PURGE, 5, 14},   {EVENT_PURGE, DAYS, 2, 3},
+                  {EVENT_RESTORE, BACKUP, 3, 5}, {EVENT_RESTORE, RESTORE, 3, 7},
+                  {EVENT_COPY, COPY, 2, 2},      {EVENT_NEWCOMER, NEWCOMER, 2, 4},
+                  {EVENT_EDGE, EDGE, 2, 4}};
+    unsigned luck = rng_below(g, 100), sum = 0;
 
-    if (other < sizeof others / sizeof *others && c->events & others[other].event)
-        return others[other].kind;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (c->events & others[i].event)
+            sum += c->heavy ? others[i].heavy : others[i].percent;
+        if (luck < sum)
+            return others[i].kind;
+    }
+    luck = rng_below(g, 100);
     if (luck < 42)
         return WRITE;
     if (luck < 88)

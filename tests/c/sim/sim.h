@@ -88,6 +88,7 @@ typedef struct config {
     int rows_before; /* rows are there before track */
     int schema_change;
     int events; /* mask of enum chance_event */
+    int heavy; /* many of them */
 } config;
 
 enum fault {
