@@ -170,7 +170,8 @@ void oracle_close(replica *r)
 {
     sqlite3_finalize(r->log);
     sqlite3_finalize(r->unfolded);
-    r->log = r->unfolded = NULL;
+    sqlite3_finalize(r->position);
+    r->log = r->unfolded = r->position = NULL;
     for (int t = 0; t < TABLES; t++) {
         sqlite3_finalize(r->heads[t]);
         r->heads[t] = NULL;
@@ -409,6 +410,32 @@ void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int take
         if (csync_outcome_at(outcome, i, &e) == CSYNC_OK && e.winner)
             receive(w, incoming, e.winner, "an outcome");
     observe(w, r, incoming, taken, strategy);
+}
+
+/* How far the replica has the log of the batch's maker. */
+int64_t oracle_position(world *w, replica *r, const csync_batch *batch)
+{
+    csync_batch_info info = {.struct_size = sizeof info};
+    sqlite3_stmt *stmt = query(w, r, &r->position, "SELECT pulled FROM _sync_peers WHERE peer=?1");
+    int64_t position = 0;
+
+    (void)csync_batch_get_info(batch, &info);
+    sqlite3_bind_text(stmt, 1, info.origin, -1, SQLITE_STATIC);
+    if (sqlite3_step(stmt) == SQLITE_ROW)
+        position = sqlite3_column_int64(stmt, 0);
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
+    return position;
+}
+
+void oracle_continues(world *w, replica *r, const csync_batch *batch, int64_t position)
+{
+    csync_batch_info info = {.struct_size = sizeof info};
+
+    (void)csync_batch_get_info(batch, &info);
+    if (!info.from_cursor && info.from_version != position)
+        finding(w, "gap", "replica %d stands at %lld of %s and takes a batch after %lld", r->index,
+                (long long)position, info.origin, (long long)info.from_version);
 }
 
 /* Deleted rows are forgotten, none other. */
