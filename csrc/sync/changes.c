@@ -296,15 +296,28 @@ static int raise_clock(cs_changes *w, csync_error *err)
                     : CSYNC_OK;
 }
 
-static int meet_conflicts(cs_changes *w, csync_error *err)
+/* A version that the peer has of another log, from before a restore, says nothing of this one. */
+static int find_pending(const cs_changes *w, int *pending, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
+    cs_verdict verdict = CS_FALSE;
+    int rc = w->peer ? b->ops->judge(b, &w->peer->pushed, &verdict, err) : CSYNC_OK;
+    int known = verdict == CS_GOOD || !CS_RULE(PENDING);
+
+    *pending = 0;
+    return rc == CSYNC_OK
+               ? b->ops->pending(b, w->peer && known ? w->peer->pushed.version : 0, pending, err)
+               : rc;
+}
+
+static int meet_conflicts(cs_changes *w, csync_error *err)
+{
     int pending = 0;
     int rc;
 
     if (!w->pulling && w->options->strategy == CSYNC_LAST_WRITE_WINS)
         return CSYNC_OK;
-    rc = b->ops->pending(b, w->peer ? w->peer->pushed.version : 0, &pending, err);
+    rc = find_pending(w, &pending, err);
     if (rc != CSYNC_OK || !pending)
         return rc;
     w->meeting.replica = w->replica;

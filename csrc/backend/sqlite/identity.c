@@ -91,7 +91,7 @@ static int become_own(cs_sqlite *b, csync_error *err)
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = rename_origin(b, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
-        rc = pass_own_stamps(b, err);
+        rc = CS_RULE(COPY_CLOCK) ? pass_own_stamps(b, err) : CSYNC_OK;
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = sq_suppress(&b->base, 0, err);
     return rc == CSYNC_OK ? sq_remember_file(b, err) : rc;

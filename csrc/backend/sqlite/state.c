@@ -190,7 +190,10 @@ static int read_clock(cs_sqlite *b, enum sq_fixed which, int64_t *ts, csync_erro
 
 int sq_stamp_now(cs_backend *base, int64_t *ts, csync_error *err)
 {
-    return read_clock((cs_sqlite *)base, SQ_CLOCK_GET, ts, err);
+    int rc = read_clock((cs_sqlite *)base, SQ_CLOCK_GET, ts, err);
+
+    /* the next edit has to be stamped above this one, even if the wall clock steps back between them */
+    return rc == CSYNC_OK && CS_RULE(OWN_STAMPS) ? sq_raise_clock(base, *ts, err) : rc;
 }
 
 int sq_wall_clock(cs_backend *base, int64_t *ts, csync_error *err)

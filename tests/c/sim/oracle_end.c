@@ -97,6 +97,16 @@ static int is_replaced(const world *w, int i, int head)
     return 0;
 }
 
+/* 1: change i deletes the row, or a greater one does. */
+static int is_deleted(const world *w, int i)
+{
+    for (int d = 0; d < w->change_count; d++)
+        if (w->changes[d].deleted && w->changes[d].key == w->changes[i].key &&
+            (d == i || oracle_beats(w, d, i)))
+            return 1;
+    return 0;
+}
+
 static int survivor(const world *w, int key)
 {
     int head = -1;
@@ -130,7 +140,7 @@ static void check_lost(world *w)
         const change *c = &w->changes[i];
         int head = survivor(w, c->key);
 
-        if (head == i || c->ts == 0 || (head < 0 && w->purged && c->deleted))
+        if (head == i || c->ts == 0 || (head < 0 && w->purged && is_deleted(w, i)))
             continue;
         if (!w->config.strategies && (oracle_beats(w, i, head) || saw(w, i, head)))
             finding(w, "lost", "change %d of %s beats the survivor %d", i, key_text(c->key), head);

@@ -70,24 +70,33 @@ static void plan_config(config *c, rng *g)
     c->rows_before = c->tables & 1 && rng_chance(g, 20);
     c->schema_change = rng_chance(g, 10);
     if (rng_chance(g, 65))
-        c->events = (int)rng_below(g, 32);
+        c->events = (int)rng_below(g, 64);
+    else if (rng_chance(g, 50))
+        c->events = EVENT_PURGE;
+    c->heavy = rng_chance(g, 50);
+    if (c->heavy) /* what is rare meets more often where there is less of the rest */
+        c->keys = rng_range(g, 1, 2);
 }
 
 static enum step_kind plan_step(const config *c, rng *g)
 {
-    unsigned luck = rng_below(g, 100);
-
     static const struct {
         int event;
         enum step_kind kind;
-    } others[] = {{EVENT_PURGE, PURGE},     {EVENT_PURGE, PURGE},    {EVENT_PURGE, PURGE},
-                  {EVENT_RESTORE, BACKUP},  {EVENT_RESTORE, BACKUP}, {EVENT_RESTORE, RESTORE},
-                  {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},      {EVENT_NEWCOMER, NEWCOMER},
-                  {EVENT_EDGE, EDGE},       {EVENT_PURGE, DAYS}};
-    unsigned other = rng_below(g, 44);
+        unsigned percent, heavy; /* of all steps */
+    } others[] = {{EVENT_PURGE, PURGE, 5, 14},   {EVENT_STALE, DAYS, 2, 3},
+                  {EVENT_RESTORE, BACKUP, 3, 5}, {EVENT_RESTORE, RESTORE, 3, 7},
+                  {EVENT_COPY, COPY, 2, 2},      {EVENT_NEWCOMER, NEWCOMER, 2, 4},
+                  {EVENT_EDGE, EDGE, 2, 4}};
+    unsigned luck = rng_below(g, 100), sum = 0;
 
-    if (other < sizeof others / sizeof *others && c->events & others[other].event)
-        return others[other].kind;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (c->events & others[i].event)
+            sum += c->heavy ? others[i].heavy : others[i].percent;
+        if (luck < sum)
+            return others[i].kind;
+    }
+    luck = rng_below(g, 100);
     if (luck < 42)
         return WRITE;
     if (luck < 88)
@@ -243,6 +252,17 @@ static void meet_neighbours(world *w, int index, rng *g)
                 net_advance(w, i, 1000, g);
 }
 
+/* All of them meet once: whoever is known to exist is waited for. */
+static void introduce(world *w, rng *g)
+{
+    int faults = w->faults;
+
+    w->faults = 0;
+    for (int i = 0; i < w->link_count; i++)
+        net_advance(w, i, 1000, g);
+    w->faults = faults;
+}
+
 static void do_purge(world *w, rng *g)
 {
     replica *r = pick(w, g);
@@ -251,6 +271,10 @@ static void do_purge(world *w, rng *g)
     csync_error err = CSYNC_ERROR_INIT;
     int rc;
 
+    if (!w->purged && w->config.events == EVENT_PURGE)
+        introduce(w, g);
+    if (w->config.events == EVENT_PURGE)
+        o.stale_days = 0;
     if (rng_chance(g, 75))
         meet_neighbours(w, r->index, g);
     arm(w, r->index, g);
@@ -327,7 +351,7 @@ static void do_copy(world *w, rng *g)
     copy->handle = NULL;
     copy->app = NULL;
     copy->backup = NULL;
-    copy->log = copy->unfolded = NULL;
+    copy->log = copy->unfolded = copy->position = NULL;
     memset(copy->heads, 0, sizeof copy->heads);
     if (w->config.strategies) /* a copy of the server is a client too */
         copy->strategy = rng_range(g, CSYNC_CLIENT_WINS, CSYNC_CUSTOM);
