@@ -31,8 +31,6 @@ int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
         rc = sq_fixed(b, SQ_LOG_PENDING, &stmt, err);
     if (rc != CSYNC_OK)
         return rc;
-    if (since > top) /* of the log before this replica was restored from a backup */
-        since = 0;
     if (since >= b->foreign_from && since < b->foreign_to) /* else a long pull is quadratic */
         sqlite3_bind_int64(stmt, 1, b->foreign_to);
     else
