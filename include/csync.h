@@ -530,11 +530,11 @@ typedef struct csync_purge_options {
 } csync_purge_options;
 typedef struct csync_purged {
     size_t struct_size;
-    int64_t version; /* the safe version: the log now begins after it */
+    int64_t version; /* the safe version: the log begins with it now */
     int64_t entries; /* of the log that were dropped */
     int64_t tombstones; /* deleted rows that were forgotten */
 } csync_purged;
-/* Drops the log's entries, and forgets deleted rows, up to the safe version. Rows stay. Without clients nothing
+/* Drops the log's entries, and forgets deleted rows, before the safe version. Rows stay. Without clients nothing
  * is dropped. `options` and `out` may be NULL. */
 CSYNC_API int csync_purge(csync *replica, const csync_purge_options *options, csync_purged *out,
                           csync_error *err);

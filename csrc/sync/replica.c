@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "base/rules.h"
 #include "base/watch.h"
 #include "model/change.h"
 
@@ -181,35 +180,6 @@ static int check_free(csync *c, csync_error *err)
     return c->backend->ops->ready(c->backend, err);
 }
 
-/* Local writes become heads, and may let in what was parked. */
-static int fold(csync *c, void *ctx, csync_error *err)
-{
-    cs_backend *b = c->backend;
-    int rc = b->ops->suppress(b, 1, err);
-
-    (void)ctx;
-    if (rc == CSYNC_OK)
-        rc = b->ops->fold(b, err);
-    if (rc == CSYNC_OK)
-        rc = b->ops->retry_parked(b, err);
-    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
-}
-
-/* What was parked may fit into tables that have changed; whoever notices the change tries, for nobody else will. */
-static int check_tables(csync *c, int64_t *repaired, csync_error *err)
-{
-    cs_backend *b = c->backend;
-    int64_t parked = 0;
-    int changed = 0;
-    int rc = b->ops->schema_changed(b, &changed, err);
-
-    if (rc == CSYNC_OK)
-        rc = b->ops->check_schema(b, repaired, err);
-    if (rc == CSYNC_OK && changed)
-        rc = b->ops->parked_count(b, &parked, err);
-    return rc == CSYNC_OK && parked && CS_RULE(SCHEMA_RETRY) ? fold(c, NULL, err) : rc;
-}
-
 static int run_write(csync *c, cs_work work, void *ctx, int check, csync_error *err)
 {
     cs_backend *b = c->backend;
@@ -220,7 +190,7 @@ static int run_write(csync *c, cs_work work, void *ctx, int check, csync_error *
         return rc;
     rc = b->ops->begin(b, 1, err);
     if (rc == CSYNC_OK && check)
-        rc = check_tables(c, &repaired, err);
+        rc = b->ops->check_schema(b, &repaired, err);
     if (rc == CSYNC_OK)
         rc = work(c, ctx, err);
     if (rc == CSYNC_OK)
@@ -242,6 +212,20 @@ int cs_replica_write(csync *c, cs_work work, void *ctx, csync_error *err)
 int cs_replica_write_unchecked(csync *c, cs_work work, void *ctx, csync_error *err)
 {
     return run_write(c, work, ctx, 0, err);
+}
+
+/* Local writes become heads, and may let in what was parked. */
+static int fold(csync *c, void *ctx, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = b->ops->suppress(b, 1, err);
+
+    (void)ctx;
+    if (rc == CSYNC_OK)
+        rc = b->ops->fold(b, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->retry_parked(b, err);
+    return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
 }
 
 /* *ready 0: a write transaction has to bring tables or heads up to date first. */

@@ -50,6 +50,21 @@ def settle(*dbs):
     return dbs[0].execute(ROWS)
 
 
+@pytest.fixture
+def trimmed(replicas):
+    """trimmed(count): a replica with so many rows, whose log was purged."""
+
+    def make(count):
+        server, client = replicas(NOTE, "note")
+        fill(server, count)
+        settle(server, client)
+        client.sync(server)
+        server.purge()
+        return server
+
+    return make
+
+
 # ---- Backups
 
 
@@ -249,12 +264,8 @@ def test_an_old_edit_of_a_row_that_was_deleted_since_is_kept_as_a_conflict(repli
     assert "too late" in kept
 
 
-def test_a_new_replica_reads_a_trimmed_log_through_a_snapshot(replicas, replica):
-    server, client = replicas(NOTE, "note")
-    fill(server, 50)
-    settle(server, client)
-    client.sync(server)
-    server.purge()
+def test_a_new_replica_reads_a_trimmed_log_through_a_snapshot(trimmed, replica):
+    server = trimmed(50)
     newcomer = replica(NOTE, "note")
     result = newcomer.sync(server, batch_size=7)
     assert result.resyncs == 1 and newcomer.hash() == server.hash()
@@ -265,12 +276,8 @@ class Stop(Exception):
     pass
 
 
-def test_a_snapshot_goes_on_where_it_was_interrupted(replicas, replica):
-    server, client = replicas(NOTE, "note")
-    fill(server, 100)
-    settle(server, client)
-    client.sync(server)
-    server.purge()
+def test_a_snapshot_goes_on_where_it_was_interrupted(trimmed, replica):
+    server = trimmed(100)
     newcomer = replica(NOTE, "note")
     asked = []
 
@@ -309,12 +316,8 @@ def as_json(peer):
     return csync.Remote(fetch=fetch, send=send, name=peer.origin)
 
 
-def test_a_resync_over_a_transport_of_ones_own(replicas, replica):
-    server, client = replicas(NOTE, "note")
-    fill(server, 30)
-    settle(server, client)
-    client.sync(server)
-    server.purge()
+def test_a_resync_over_a_transport_of_ones_own(trimmed, replica):
+    server = trimmed(30)
     newcomer = replica(NOTE, "note")
     put(newcomer, 77)
     result = newcomer.sync(as_json(server), batch_size=7)
@@ -333,12 +336,8 @@ def test_a_delegate_that_raises_comes_out_as_the_same_object_when_no_resync_is_w
     assert caught.value is boom
 
 
-def test_a_session_is_told_what_the_peer_refused(replicas, replica):
-    server, client = replicas(NOTE, "note")
-    fill(server, 10)
-    settle(server, client)
-    client.sync(server)
-    server.purge()
+def test_a_session_is_told_what_the_peer_refused(trimmed, replica):
+    server = trimmed(10)
     newcomer = replica(NOTE, "note")
     session = csync.Session(newcomer, server.origin, batch_size=4)
     while (step := session.next()).kind != "done":

@@ -5,18 +5,7 @@
 
 int sq_log_top(cs_backend *base, int64_t *version, csync_error *err)
 {
-    cs_sqlite *b = (cs_sqlite *)base;
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_LOG_TOP, &stmt, err);
-
-    *version = 0;
-    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
-        *version = sqlite3_column_int64(stmt, 0);
-        rc = CSYNC_OK;
-    }
-    sqlite3_reset(stmt);
-    return rc;
+    return sq_fixed_int((cs_sqlite *)base, SQ_LOG_TOP, version, err);
 }
 
 /* Rows from before track whose heads are not in the log yet. */

@@ -88,6 +88,9 @@ enum sq_fixed {
     SQ_PARK_COUNT,
     SQ_SURPLUS_GET,
     SQ_SURPLUS_PUT,
+    SQ_FOREIGN_KEYS,
+    SQ_TEMP_TRIGGERS,
+    SQ_CONFLICT_COUNT,
     SQ_CONFLICT_ADD,
     SQ_CONFLICT_LIST,
     SQ_SUBSCRIPTION_GET,
@@ -164,6 +167,7 @@ typedef struct cs_sqlite {
     int foreign_keys; /* the connection enforces them */
     int deferred; /* they are checked late in this transaction, so each row is checked by itself */
     int lenient; /* while all rows of a cycle are written before any is checked */
+    int tables_are_new; /* and no parked change was tried with them yet */
     int any_parked; /* there are, or may be, parked changes */
     cs_row key_row, payload_row; /* what key and cells borrow from */
     cs_value *key; /* decoded key of the change at hand */
@@ -190,6 +194,8 @@ int sq_step(cs_sqlite *b, sqlite3_stmt *stmt,
 int sq_run(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err); /* step to the end, reset */
 int sq_exec(cs_sqlite *b, const char *sql, csync_error *err);
 int sq_exec_buf(cs_sqlite *b, cs_buf *sql, csync_error *err); /* runs and frees */
+/* The first column of the first row; 0: there is none. */
+int sq_fixed_int(cs_sqlite *b, enum sq_fixed which, int64_t *out, csync_error *err);
 int sq_query_int(cs_sqlite *b, const char *sql, int64_t *out, csync_error *err);
 void sq_forget_table(cs_sqlite *b, cs_table *t); /* finalises its statements and frees it */
 void sq_forget_all(cs_sqlite *b);

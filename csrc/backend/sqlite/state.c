@@ -318,9 +318,9 @@ int sq_state(cs_backend *base, csync_state *out, csync_error *err)
     if (rc == CSYNC_OK)
         rc = sq_state_int(b, "last_push_version", &out->last_push_version, err);
     if (rc == CSYNC_OK)
-        rc = sq_query_int(b, "SELECT count(*) FROM main._sync_parked", &out->parked, err);
+        rc = sq_fixed_int(b, SQ_PARK_COUNT, &out->parked, err);
     if (rc == CSYNC_OK)
-        rc = sq_query_int(b, "SELECT count(*) FROM main._sync_conflicts", &out->conflicts, err);
+        rc = sq_fixed_int(b, SQ_CONFLICT_COUNT, &out->conflicts, err);
     return rc;
 }
 

@@ -213,6 +213,15 @@ static void check_parked(world *w, replica *r)
                         r->index, idle[i].sql);
 }
 
+/* Where everybody is known and nobody is stale, no row is taken for one whose delete is forgotten. */
+static void check_killed(world *w, replica *r)
+{
+    if (w->config.events == EVENT_PURGE &&
+        number(w, r, "SELECT count(*) FROM _sync_conflicts WHERE strategy='forgotten delete'") > 0)
+        finding(w, "killed", "replica %d deleted a row because its delete might be forgotten",
+                r->index);
+}
+
 static void check_integrity(world *w, replica *r)
 {
     if (number(w, r, "SELECT count(*) FROM pragma_foreign_key_check") != 0)
@@ -230,6 +239,7 @@ void oracle_end(world *w)
     for (int i = 0; i < w->count; i++) {
         check_rows(w, &w->replicas[i]);
         check_parked(w, &w->replicas[i]);
+        check_killed(w, &w->replicas[i]);
         check_integrity(w, &w->replicas[i]);
     }
 }

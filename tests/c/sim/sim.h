@@ -106,7 +106,8 @@ enum chance_event {
     EVENT_RESTORE = 2,
     EVENT_COPY = 4,
     EVENT_NEWCOMER = 8,
-    EVENT_EDGE = 16
+    EVENT_EDGE = 16,
+    EVENT_STALE = 32
 };
 
 typedef struct replica {
