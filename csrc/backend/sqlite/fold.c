@@ -3,20 +3,25 @@
 
 #include "backend/sqlite/sqlite.h"
 #include "base/log.h"
+#include "base/rules.h"
 
 static int folded_version(cs_sqlite *b, int64_t *out, csync_error *err)
 {
     return sq_state_int(b, "folded_version", out, err);
 }
 
+/* What was parked may fit into tables that have changed: the transaction that noticed need not have tried. */
 int sq_needs_fold(cs_backend *base, int *needed, csync_error *err)
 {
+    cs_sqlite *b = (cs_sqlite *)base;
     int64_t folded = 0, top = 0;
-    int rc = folded_version((cs_sqlite *)base, &folded, err);
+    int rc = folded_version(b, &folded, err);
 
     if (rc == CSYNC_OK)
         rc = sq_log_top(base, &top, err);
     *needed = top > folded;
+    if (rc == CSYNC_OK && !*needed && b->tables_are_new && CS_RULE(SCHEMA_RETRY))
+        rc = sq_any_parked(b, needed, err);
     return rc;
 }
 

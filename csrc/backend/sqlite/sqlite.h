@@ -167,6 +167,7 @@ typedef struct cs_sqlite {
     int foreign_keys; /* the connection enforces them */
     int deferred; /* they are checked late in this transaction, so each row is checked by itself */
     int lenient; /* while all rows of a cycle are written before any is checked */
+    int tables_are_new; /* and no parked change was tried with them yet */
     int any_parked; /* there are, or may be, parked changes */
     cs_row key_row, payload_row; /* what key and cells borrow from */
     cs_value *key; /* decoded key of the change at hand */

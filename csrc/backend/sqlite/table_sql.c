@@ -499,4 +499,5 @@ void sq_forget_all(cs_sqlite *b)
     b->base.tables = NULL;
     b->base.table_count = 0;
     b->schema_version = -1;
+    b->tables_are_new = 1;
 }

@@ -169,6 +169,7 @@ int sq_unpark(cs_sqlite *b, csync_error *err)
 {
     int rc = CSYNC_OK, entered = CS_RULE(PARK_RETRY), cycle = 0;
 
+    b->tables_are_new = 0;
     while (rc == CSYNC_OK && entered) {
         waiting w;
         int more = 0;
