@@ -238,6 +238,8 @@ typedef struct csync_batch_info {
     const char *from_cursor; /* the cursor that it answers; NULL: a page of the log */
     const char *key; /* idempotency key of a push: the receiver answers a repetition as it did the first time */
     int compare; /* of a push: refuse a change (CSYNC_CONFLICT) whose base is not the receiver's row */
+    const char *tables; /* of the last page of a snapshot: JSON array of the names of all tables that it is of; in a
+                           table that is not named nothing was deleted; NULL: none is known */
 } csync_batch_info;
 
 /* An empty batch. */

@@ -9,6 +9,15 @@
 #include "base/mem.h"
 #include "base/rules.h"
 
+int cs_known_version(csync *c, const cs_position *position, int64_t *version, csync_error *err)
+{
+    cs_verdict verdict = CS_FALSE;
+    int rc = c->backend->ops->judge(c->backend, position, &verdict, err);
+
+    *version = verdict == CS_GOOD || verdict == CS_TRIMMED ? position->version : 0;
+    return rc;
+}
+
 static int retry_passes(const csync_sync_options *options)
 {
     if (options->max_retry_passes == 0)
@@ -59,11 +68,19 @@ static int fail_ahead(const cs_item *item, int64_t now, csync_error *err)
                    item->change->pub.origin, item->change->pub.timestamp, time);
 }
 
-/* Whoever edits a row that has such a stamp already must be allowed to go beyond it. */
+/* Whoever edits a row that has such a stamp already must be allowed to go beyond it; also where the row is not known
+ * here, because it came to him from elsewhere. */
 static int check_ahead(cs_changes *w, cs_item *item, int64_t now, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
-    int rc = b->ops->heads_get(b, item, 1, err);
+    char text[CS_STAMP_SIZE];
+    cs_stamp base;
+    int rc;
+
+    if (item->change->pub.base && cs_stamp_parse(item->change->pub.base, &base, text) == 0 &&
+        base.ts + CS_DRIFT_MS >= item->change->ts)
+        return CSYNC_OK;
+    rc = b->ops->heads_get(b, item, 1, err);
 
     if (rc != CSYNC_OK || item->status ||
         (item->head.found && item->head.stamp.ts + CS_DRIFT_MS >= item->change->ts))
@@ -300,14 +317,13 @@ static int raise_clock(cs_changes *w, csync_error *err)
 static int find_pending(const cs_changes *w, int *pending, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
-    cs_verdict verdict = CS_FALSE;
-    int rc = w->peer ? b->ops->judge(b, &w->peer->pushed, &verdict, err) : CSYNC_OK;
-    int known = verdict == CS_GOOD || !CS_RULE(PENDING);
+    int64_t known = 0;
+    int rc = w->peer ? cs_known_version(w->replica, &w->peer->pushed, &known, err) : CSYNC_OK;
 
     *pending = 0;
-    return rc == CSYNC_OK
-               ? b->ops->pending(b, w->peer && known ? w->peer->pushed.version : 0, pending, err)
-               : rc;
+    if (w->peer && !CS_RULE(PENDING))
+        known = w->peer->pushed.version;
+    return rc == CSYNC_OK ? b->ops->pending(b, known, pending, err) : rc;
 }
 
 static int meet_conflicts(cs_changes *w, csync_error *err)

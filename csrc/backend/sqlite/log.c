@@ -190,12 +190,13 @@ static int log_unknown(cs_sqlite *b, int64_t *version, csync_error *err)
     SQ_API(b);
     sqlite3_stmt *stmt;
     csync_change change;
+    int headless = 0;
     int rc = sq_fixed(b, SQ_PARK_LIST, &stmt, err);
 
     while (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
         sq_read_parked(b, stmt, &change);
-        rc = CSYNC_OK;
-        if (!cs_backend_table(&b->base, change.table, strlen(change.table)))
+        rc = sq_is_headless(b, &change, &headless, err);
+        if (rc == CSYNC_OK && headless)
             rc = sq_log_append(b, (*version)++, &change, change.seq, err);
     }
     sqlite3_reset(stmt);

@@ -288,8 +288,10 @@ int sq_snapshot_get(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *
 int sq_snapshot_put(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
 int sq_forget_via(cs_backend *b, int64_t peer, csync_error *err);
 int sq_snapshot_seen(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
-int sq_snapshot_unseen(cs_backend *b, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
-                       csync_error *err);
+int sq_snapshot_unseen(cs_backend *b, const cs_snapshot *snapshot, const unsigned char *served,
+                       size_t limit, csync_batch *batch, csync_error *err);
+/* *headless 1: the parked change is its row's only trace: there is no table for it, or none that has its key. */
+int sq_is_headless(cs_sqlite *b, const csync_change *parked, int *headless, csync_error *err);
 
 /* restamp.c */
 int sq_stamp_again(cs_backend *b, int64_t ts, int64_t *count, csync_error *err);

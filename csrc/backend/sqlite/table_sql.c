@@ -246,11 +246,12 @@ static void heads_latest(cs_buf *s, const cs_table *t)
     put_heads_name(s, t);
 }
 
-/* A delete that could not be carried out is still to be done. */
+/* A delete that could not be carried out is still to be done. Of one that is not in the log no position says who has
+ * seen it. */
 static void put_tombstones_where(cs_buf *s, const cs_table *t)
 {
     put_heads_name(s, t);
-    cs_buf_printf(s, " WHERE state&%d AND parked=0 AND version<=?1", SQ_DELETED);
+    cs_buf_printf(s, " WHERE state&%d AND parked=0 AND version>0 AND version<=?1", SQ_DELETED);
 }
 
 static void tombstones(cs_buf *s, const cs_table *t)
