@@ -107,6 +107,12 @@ static int is_deleted(const world *w, int i)
     return 0;
 }
 
+/* Deletes that are forgotten: whichever of them is still known says the same. */
+static int is_gone(const world *w, int head)
+{
+    return w->purged && (head < 0 || w->changes[head].deleted);
+}
+
 static int survivor(const world *w, int key)
 {
     int head = -1;
@@ -140,7 +146,7 @@ static void check_lost(world *w)
         const change *c = &w->changes[i];
         int head = survivor(w, c->key);
 
-        if (head == i || c->ts == 0 || (head < 0 && w->purged && is_deleted(w, i)))
+        if (head == i || c->ts == 0 || (is_gone(w, head) && is_deleted(w, i)))
             continue;
         if (!w->config.strategies && (oracle_beats(w, i, head) || saw(w, i, head)))
             finding(w, "lost", "change %d of %s beats the survivor %d", i, key_text(c->key), head);

@@ -54,7 +54,7 @@ static void plan_config(config *c, rng *g)
 
     memset(c, 0, sizeof *c);
     c->replicas = sizes[rng_below(g, 10)];
-    c->topology = (int)rng_below(g, TOPOLOGIES);
+    c->topology = rng_chance(g, 20) ? STAR : (int)rng_below(g, TOPOLOGIES);
     c->strategies = c->topology == STAR ? rng_range(g, 0, EVERY_EDIT) : 0;
     c->push = c->strategies || rng_chance(g, 50);
     c->tables = 1 << rng_below(g, TABLES) | 1 << rng_below(g, TABLES);
@@ -263,34 +263,39 @@ static void introduce(world *w, rng *g)
     w->faults = faults;
 }
 
-static void do_purge(world *w, rng *g)
+static void purge(world *w, replica *r, int stale_days)
 {
-    replica *r = pick(w, g);
-    csync_purge_options o = {sizeof o, rng_chance(g, 30)};
+    csync_purge_options o = {sizeof o, stale_days};
     csync_purged out = {.struct_size = sizeof out};
     csync_error err = CSYNC_ERROR_INIT;
     int rc;
 
-    if (!w->purged && w->config.events == EVENT_PURGE)
-        introduce(w, g);
-    if (w->config.events == EVENT_PURGE)
-        o.stale_days = 0;
-    if (rng_chance(g, 75))
-        meet_neighbours(w, r->index, g);
-    arm(w, r->index, g);
     replica_clock(w, r);
     rc = csync_purge(r->handle, &o, &out, &err);
     event(w, "  replica %d purges%s: up to %lld, %lld entries, %lld deleted rows", r->index,
-          o.stale_days ? " (clients are stale after a day)" : "", (long long)out.version,
+          stale_days ? " (clients are stale after a day)" : "", (long long)out.version,
           (long long)out.entries, (long long)out.tombstones);
     w->purged = 1;
     if (disk_dead(r->index))
         replica_recover(w, r);
     else if (rc != CSYNC_OK)
         finding(w, "error", "csync_purge on replica %d: %s", r->index, err.message);
-    disk_arm(r->index, 0, 0, 0);
     oracle_forgot(w, r);
     oracle_observe(w, r, NULL, NULL, 0, 0);
+}
+
+static void do_purge(world *w, rng *g)
+{
+    replica *r = pick(w, g);
+    int stale_days = rng_chance(g, 30);
+
+    if (!w->purged && w->config.events == EVENT_PURGE)
+        introduce(w, g);
+    if (rng_chance(g, 75))
+        meet_neighbours(w, r->index, g);
+    arm(w, r->index, g);
+    purge(w, r, w->config.events == EVENT_PURGE ? 0 : stale_days);
+    disk_arm(r->index, 0, 0, 0);
 }
 
 static void do_backup(world *w, rng *g)
@@ -315,6 +320,13 @@ static void do_restore(world *w, rng *g)
         r = &w->replicas[i];
     if (!r->backup)
         return;
+    if (w->config.events & EVENT_PURGE &&
+        rng_chance(g, 40)) { /* what it will lack is trimmed elsewhere */
+        introduce(w, g);
+        introduce(w, g);
+        for (int i = 0; i < w->count; i++)
+            purge(w, &w->replicas[i], 0);
+    }
     event(w, "  replica %d is restored from its backup", r->index);
     replica_close(w, r);
     disk_restore(r->index, r->backup);
@@ -381,10 +393,26 @@ static void do_edge(world *w, rng *g)
     join(w, a, b);
 }
 
-static void do_days(world *w)
+/* One replica is away while the others go on, and forget. */
+static void do_days(world *w, rng *g)
 {
-    event(w, "  two days pass");
+    int away = (int)rng_below(g, (unsigned)w->count);
+
+    event(w, "  two days pass; replica %d is away", away);
     w->now += INT64_C(2) * 86400000;
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < w->link_count; i++)
+            if (w->links[i].from != away && w->links[i].to != away)
+                net_advance(w, i, 1000, g);
+        for (int i = 0; round < 2 && i < w->count; i++)
+            if (i != away && rng_chance(g, 50)) {
+                schema_write(w, &w->replicas[i], g);
+                oracle_observe(w, &w->replicas[i], NULL, NULL, 0, 0);
+            }
+    }
+    for (int i = 0; i < w->count && w->config.events & EVENT_PURGE; i++)
+        if (i != away)
+            purge(w, &w->replicas[i], 1);
 }
 
 static void do_step(world *w, int i)
@@ -434,7 +462,7 @@ static void do_step(world *w, int i)
         do_edge(w, &g);
         break;
     case DAYS:
-        do_days(w);
+        do_days(w, &g);
         break;
     }
 }
