@@ -36,21 +36,6 @@ int sq_is_copy(cs_sqlite *b, int *is_copy, csync_error *err)
     return rc;
 }
 
-/* What the former origin made, the replica that was copied has: an edit here has seen it. */
-static int agree_on_former(cs_sqlite *b, csync_error *err)
-{
-    int rc = CSYNC_OK;
-
-    for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++) {
-        cs_buf sql = {0};
-
-        cs_buf_printf(&sql, "UPDATE main._sync_rows_%lld SET state=state|%d WHERE origin=%lld",
-                      (long long)b->base.tables[i]->id, SQ_AGREED, (long long)b->me);
-        rc = sq_exec_buf(b, &sql, err);
-    }
-    return rc;
-}
-
 /* The log's own entries become those of the origin that made them; no peer knows the new origin's log. */
 static int rename_origin(cs_sqlite *b, csync_error *err)
 {
@@ -65,8 +50,6 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
     sq_bind_text(b, stmt, 1, b->base.origin);
     rc = sq_run(b, stmt, err);
     sqlite3_finalize(stmt);
-    if (rc == CSYNC_OK)
-        rc = agree_on_former(b, err);
     if (rc == CSYNC_OK)
         rc = cs_uuid4(id, err);
     if (rc == CSYNC_OK)
