@@ -100,7 +100,10 @@ static int check_clock(cs_changes *w, csync_error *err)
 
         if (ahead <= CS_DRIFT_MS)
             continue;
-        if (is_authors(w, &w->items[i]))
+        if (!is_authors(w, &w->items[i]) && w->items[i].change->ts >= CS_STAMP_END)
+            cs_item_refuse(&w->items[i], CSYNC_REJECTED, "clock",
+                           "its timestamp leaves no room for later edits");
+        else if (is_authors(w, &w->items[i]))
             rc = check_ahead(w, &w->items[i], now, err);
         else if (w->pulling && ahead > w->result.ahead_ms)
             w->result.ahead_ms = ahead;

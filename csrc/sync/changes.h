@@ -6,6 +6,8 @@
 
 /* How far ahead of this replica's clock the author of a push may be. */
 #define CS_DRIFT_MS INT64_C(300000)
+/* 9000-01-01: a stamp from then on is refused, so that there is always a later one for the next edit. */
+#define CS_STAMP_END INT64_C(221845392000000)
 
 typedef struct cs_changes {
     csync *replica;
