@@ -298,3 +298,18 @@ def test_pending_edits_of_a_file_that_was_moved_by_copying_still_meet_their_conf
             assert asked == [("right", "later")]
             assert settle(server, again)[0] == (1, "both")
         assert ("right", "later") in [(c.loser.payload["body"], "later") for c in again.conflicts()]
+
+
+@pytest.mark.parametrize("push_only", [False, True])
+def test_an_edit_is_in_no_conflict_with_what_a_restored_server_has_brought_back(replicas, push_only):
+    server, client = replicas(NOTE, "note")
+    put(server, 1)
+    settle(server, client)
+    backup = back_up(server)
+    server.execute("UPDATE note SET body = 'new' WHERE id = 1")
+    settle(server, client)
+    client.execute("UPDATE note SET body = body || ' and edited' WHERE id = 1")
+    with restored(server, backup) as again:
+        run = client.push if push_only else client.sync
+        assert run(again, strategy="server-wins").conflicts == 0
+        assert settle(again, client) == [(1, "new and edited")]
