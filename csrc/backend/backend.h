@@ -21,6 +21,7 @@ typedef struct cs_head {
     cs_stamp stamp; /* origin borrowed from the backend until it is closed */
     int deleted, parked;
     int agreed; /* a peer has exactly this change */
+    int own; /* made here, also before this file was copied from another replica's */
     int has_base;
     cs_stamp base; /* the change last agreed on before this one */
     int64_t base_version; /* its log entry here; 0: none */

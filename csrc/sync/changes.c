@@ -123,8 +123,9 @@ static int is_based_on(const cs_change *change, const cs_stamp *head)
         return 1;
     if (!change->pub.base || cs_stamp_parse(change->pub.base, &base, text) != 0)
         return 0;
-    /* a change that was accepted before is its own base: stamps decide */
-    return cs_stamp_compare(&base, head) == 0 || cs_stamp_compare(&base, &own) == 0;
+    /* a head below the base is one that a restore has brought back: the author has seen what replaced it; and a change
+     * that was accepted before is its own base: stamps decide */
+    return cs_stamp_compare(&base, head) >= 0 || cs_stamp_compare(&base, &own) == 0;
 }
 
 /* Compare and set: the author has to see the row first and decide. */

@@ -3,6 +3,7 @@ tracks, pushes that meet many conflicts. Nothing is lost there either, and every
 
 import contextlib
 import json
+import shutil
 
 import pytest
 
@@ -275,3 +276,40 @@ def test_a_delete_that_a_leaf_got_and_forgot_is_not_undone_by_a_restored_server(
     with restored(server, backup) as again:
         leaf.sync(again)
         assert [row[0] for row in settle(again, leaf)] == [1, 2]
+
+
+@pytest.mark.parametrize("strategy", ["last-write-wins", "custom"])
+def test_pending_edits_of_a_file_that_was_moved_by_copying_still_meet_their_conflicts(conflict, strategy):
+    """Restored to another file, or moved to another disk: a replica of its own, with edits that nobody has."""
+    server, client = conflict
+    client.close()
+    moved = shutil.copy(client.path, client.path.parent / "moved.db")
+    server.execute("UPDATE note SET body = 'later' WHERE id = 1")
+    with csync.open(moved) as again:
+        asked = []
+
+        def both(local, remote, base):
+            asked.append((local.payload["body"], remote.payload["body"]))
+            return {"body": "both"}
+
+        result = again.sync(server, **({"on_conflict": both} if strategy == "custom" else {}))
+        assert result.conflicts == 1
+        if strategy == "custom":
+            assert asked == [("right", "later")]
+            assert settle(server, again)[0] == (1, "both")
+        assert ("right", "later") in [(c.loser.payload["body"], "later") for c in again.conflicts()]
+
+
+@pytest.mark.parametrize("push_only", [False, True])
+def test_an_edit_is_in_no_conflict_with_what_a_restored_server_has_brought_back(replicas, push_only):
+    server, client = replicas(NOTE, "note")
+    put(server, 1)
+    settle(server, client)
+    backup = back_up(server)
+    server.execute("UPDATE note SET body = 'new' WHERE id = 1")
+    settle(server, client)
+    client.execute("UPDATE note SET body = body || ' and edited' WHERE id = 1")
+    with restored(server, backup) as again:
+        run = client.push if push_only else client.sync
+        assert run(again, strategy="server-wins").conflicts == 0
+        assert settle(again, client) == [(1, "new and edited")]
