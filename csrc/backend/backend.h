@@ -218,7 +218,9 @@ typedef struct cs_backend_ops {
     int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, const unsigned char *served,
                            size_t limit, csync_batch *batch, csync_error *err);
 
-    int (*client_put)(cs_backend *b, const char *origin, int64_t version, csync_error *err);
+    /* `goes_there` 1: this replica pushes to it, so it is never stale; once said, it holds. */
+    int (*client_put)(cs_backend *b, const char *origin, int64_t version, int goes_there,
+                      csync_error *err);
     /* Milliseconds since the client was heard of; INT64_MAX: never. */
     int (*client_silence)(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
     int (*client_forget)(cs_backend *b, const char *origin, csync_error *err); /* CSYNC_ENOTFOUND */

@@ -163,7 +163,7 @@ static int take_answer(csync *c, answering *w, csync_error *err)
     if (rc == CSYNC_OK)
         rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
     if (rc == CSYNC_OK && w->peer.pushed.version)
-        rc = b->ops->client_put(b, w->a->peer, w->peer.pushed.version, err);
+        rc = b->ops->client_put(b, w->a->peer, w->peer.pushed.version, 1, err);
     if (rc == CSYNC_OK)
         rc = b->ops->parked_count(b, &w->result.parked, err);
     return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;

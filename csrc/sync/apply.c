@@ -163,7 +163,7 @@ static int take_word(csync *c, work *w, csync_error *err)
     if (!w->a->batch->has_peer || cs_position_same(&said, &w->peer.pushed))
         return CSYNC_OK;
     w->peer.pushed = said;
-    return said.version ? c->backend->ops->client_put(c->backend, w->a->peer, said.version, err)
+    return said.version ? c->backend->ops->client_put(c->backend, w->a->peer, said.version, 0, err)
                         : CSYNC_OK;
 }
 

@@ -246,6 +246,21 @@ def test_a_stale_client_comes_back_with_its_edits(replicas, sql):
     assert not server.stale_clients()
 
 
+def test_deletes_made_offline_are_not_forgotten_before_they_are_pushed(replicas, sql):
+    """However long the device was away: it is the device that goes to the server, not the server to the device."""
+    server, device = replicas(NOTE, "note")
+    put(server, 1, 2)
+    device.sync(server)
+    put(device, 3)
+    settle(server, device)
+    device.execute("DELETE FROM note WHERE id = 1")
+    put(device, 4)
+    grow_stale(device, server, sql)
+    assert not device.stale_clients() and device.purge().tombstones == 0
+    device.sync(server)
+    assert [row[0] for row in settle(server, device)] == [2, 3, 4]
+
+
 def test_an_old_edit_of_a_row_that_was_deleted_since_is_kept_as_a_conflict(replicas, sql):
     server, busy, late = replicas(NOTE, "note", count=3)
     put(server, 1, 2)

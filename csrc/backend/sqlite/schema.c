@@ -16,7 +16,7 @@ static const char tables_sql[] =
     " clock TEXT NOT NULL DEFAULT '', ticked REAL NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS main._sync_clients(origin_id TEXT PRIMARY KEY,"
     " last_sync_version INTEGER NOT NULL DEFAULT 0, last_sync_timestamp TEXT NOT NULL,"
-    " created_at TEXT NOT NULL);"
+    " created_at TEXT NOT NULL, pushed_to INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS main._sync_subscriptions(subscription_id TEXT PRIMARY KEY,"
     " origin_id TEXT NOT NULL, subscription_type TEXT NOT NULL"
     " CHECK(subscription_type IN ('record','table','query')), table_name TEXT NOT NULL, filter TEXT,"

@@ -274,7 +274,8 @@ int sq_is_copy(cs_sqlite *b, int *is_copy, csync_error *err);
 int sq_settle_identity(cs_sqlite *b, int pinned, csync_error *err);
 
 /* client.c - clients, floors and purge. */
-int sq_client_put(cs_backend *b, const char *origin, int64_t version, csync_error *err);
+int sq_client_put(cs_backend *b, const char *origin, int64_t version, int goes_there,
+                  csync_error *err);
 int sq_client_silence(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
 int sq_client_forget(cs_backend *b, const char *origin, csync_error *err);
 int sq_clients(cs_backend *b, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);

@@ -5,8 +5,9 @@
 
 #include "base/mem.h"
 
-/* A client that was silent for more than ?1 days; one whose time is none is not stale. */
-#define STALE "coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0)"
+/* A client that was silent for more than ?1 days; one whose time is none is not stale, nor one that this replica
+ * itself has to go to: what is deleted here offline must not be forgotten before it was pushed. */
+#define STALE "(NOT pushed_to AND coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0))"
 
 static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_BEGIN] = "BEGIN",
@@ -62,10 +63,11 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                      "FROM main._sync_epochs e WHERE e.epoch=?1",
     [SQ_EPOCH_NEWEST] = "SELECT epoch FROM main._sync_epochs ORDER BY id DESC LIMIT 1",
     [SQ_CLIENT_PUT] =
-        "INSERT INTO main._sync_clients(origin_id,last_sync_version,last_sync_timestamp,created_at) "
-        "VALUES(?1,?2,strftime('%Y-%m-%dT%H:%M:%fZ','now'),strftime('%Y-%m-%dT%H:%M:%fZ','now')) "
-        "ON CONFLICT(origin_id) DO UPDATE SET last_sync_version=excluded.last_sync_version,"
-        "last_sync_timestamp=excluded.last_sync_timestamp",
+        "INSERT INTO main._sync_clients(origin_id,last_sync_version,last_sync_timestamp,created_at,"
+        "pushed_to) VALUES(?1,?2,strftime('%Y-%m-%dT%H:%M:%fZ','now'),"
+        "strftime('%Y-%m-%dT%H:%M:%fZ','now'),?3) ON CONFLICT(origin_id) DO UPDATE SET "
+        "last_sync_version=excluded.last_sync_version,"
+        "last_sync_timestamp=excluded.last_sync_timestamp,pushed_to=pushed_to|excluded.pushed_to",
     [SQ_CLIENT_SILENCE] = "SELECT (julianday('now')-julianday(last_sync_timestamp))*86400000 FROM "
                           "main._sync_clients WHERE origin_id=?1",
     [SQ_CLIENT_FORGET] = "DELETE FROM main._sync_clients WHERE origin_id=?1",
