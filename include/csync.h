@@ -54,9 +54,10 @@ enum {
     CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
     CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
     CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
-    CSYNC_EFULLRESYNC =
-        -11, /* the peer's log no longer leads on from our position: `version` is where it begins
-                                now. A snapshot has to come first, which csync_sync does by itself */
+    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer leads on from our position: `version` and
+                                `expected` say where it begins now, `actual` where we stand; 0 and "": it is
+                                another log, restored from a backup. A snapshot has to come first, which
+                                csync_sync does by itself */
     CSYNC_ENET = -12, /* the peer cannot be reached */
     CSYNC_EPROTO = -13, /* the peer answered what it must not */
     CSYNC_EAUTH = -14, /* the peer does not let us */

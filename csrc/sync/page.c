@@ -98,20 +98,20 @@ static int check_position(csync *c, const serving *s, csync_error *err)
     if (verdict == CS_FALSE)
         return cs_fail(err, CSYNC_EINVAL, "version %lld with epoch \"%.64s\" is no position of a log",
                        (long long)s->fetch->since, s->fetch->epoch);
+    if (verdict == CS_FORKED)
+        return cs_fail(err, CSYNC_EFULLRESYNC,
+                       "the log of replica %s never had version %lld as it was read: it was restored "
+                       "from a backup; a full resync is needed",
+                       b->origin, (long long)s->fetch->since);
     if (cs_error_writable(err)) {
         err->version = floors.log;
         snprintf(err->actual, sizeof err->actual, "%lld", (long long)s->fetch->since);
         snprintf(err->expected, sizeof err->expected, "%lld", (long long)floors.log);
     }
-    if (verdict == CS_TRIMMED)
-        return cs_fail(err, CSYNC_EFULLRESYNC,
-                       "the log of replica %s begins after version %lld, which is beyond version %lld; "
-                       "a full resync is needed",
-                       b->origin, (long long)floors.log, (long long)s->fetch->since);
     return cs_fail(err, CSYNC_EFULLRESYNC,
-                   "the log of replica %s never had version %lld as it was read: it was restored from a "
-                   "backup; a full resync is needed",
-                   b->origin, (long long)s->fetch->since);
+                   "the log of replica %s begins after version %lld, which is beyond version %lld; "
+                   "a full resync is needed",
+                   b->origin, (long long)floors.log, (long long)s->fetch->since);
 }
 
 static int put_floor(csync *c, csync_batch *batch, csync_error *err)

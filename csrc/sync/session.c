@@ -440,6 +440,12 @@ static int begin_resync(csync_session *s)
     return 1;
 }
 
+/* Who says where its log begins has trimmed it and lost nothing. */
+static int may_have_lost(const csync_error *why)
+{
+    return why->code == CSYNC_EFULLRESYNC && !why->expected[0] && CS_RULE(OFFER_AGAIN);
+}
+
 /* A peer that was restored from a backup may lack even what came from it: that is pushed like everything else
  * from now on, which a head without a log entry cannot be. */
 static int offer_again(csync *c, void *ctx, csync_error *err)
@@ -496,7 +502,7 @@ int cs_session_refused(csync_session *s, const csync_error *why, csync_error *er
         goes_on = begin_resync(s);
     else if (why->code == CSYNC_ECLOCK && s->phase == PUSHING)
         rc = correct_clock(s, why, &goes_on, err);
-    if (rc == CSYNC_OK && goes_on && why->code == CSYNC_EFULLRESYNC && CS_RULE(OFFER_AGAIN))
+    if (rc == CSYNC_OK && goes_on && may_have_lost(why))
         rc = cs_replica_write(s->replica, offer_again, s, err);
     if (rc != CSYNC_OK)
         return rc;

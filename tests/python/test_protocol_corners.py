@@ -313,3 +313,14 @@ def test_an_edit_is_in_no_conflict_with_what_a_restored_server_has_brought_back(
         run = client.push if push_only else client.sync
         assert run(again, strategy="server-wins").conflicts == 0
         assert settle(again, client) == [(1, "new and edited")]
+
+
+@pytest.mark.parametrize("tables", ['"note"', "[1]", '["note",]', '["note"', '[["note"]]', "{}", '["\\ud800"]'])
+def test_what_is_no_list_of_tables_is_refused(tables):
+    with pytest.raises(csync.InvalidValue):
+        csync.Batch.from_json('{"changes":[],"fromVersion":0,"toVersion":0,"tables":' + tables + "}")
+
+
+def test_a_list_of_tables_comes_back_as_it_was_written():
+    text = '{"changes":[],"fromVersion":0,"toVersion":0,"hasMore":false,"tables":["no\\"te", "\\u00e4"]}'
+    assert csync.Batch.from_json(csync.Batch.from_json(text).to_json()).to_json() == text
