@@ -155,7 +155,6 @@ typedef struct cs_sqlite {
     int suppressed_writes; /* the suppressed transaction may have written rows */
     int flag_set; /* _sync_session.sync_active is 1 in the open transaction */
     int64_t me; /* id of base.origin */
-    int64_t copied_at; /* the log's end when the file was found to be a copy; 0: it is none */
     char epoch[SQ_EPOCH_ID_SIZE]; /* that this handle has begun; "": none yet */
     int epoch_new; /* in the open transaction */
     char *last_origin; /* the origin looked up last ... */

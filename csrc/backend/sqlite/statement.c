@@ -51,12 +51,13 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",
     [SQ_PEER_GET] =
-        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch FROM main._sync_peers WHERE peer=?1",
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard FROM main._sync_peers WHERE peer=?1",
     [SQ_PEER_PUT] =
-        "INSERT INTO main._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,last_seen) "
-        "VALUES(?1,?2,?3,?4,?5,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
+        "INSERT INTO main._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,unheard,"
+        "last_seen) VALUES(?1,?2,?3,?4,?5,?6,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
         "pulled=excluded.pulled,pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
-        "pushed_epoch=excluded.pushed_epoch,last_seen=excluded.last_seen RETURNING id",
+        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,last_seen=excluded.last_seen "
+        "RETURNING id",
     [SQ_PEER_OTHER] = "SELECT 1 FROM main._sync_peers WHERE peer<>?1 LIMIT 1",
     [SQ_EPOCH_ADD] = "INSERT INTO main._sync_epochs(epoch,first_version) VALUES(?1,?2)",
     [SQ_EPOCH_GET] = "SELECT (SELECT min(n.first_version) FROM main._sync_epochs n WHERE n.id>e.id) "
