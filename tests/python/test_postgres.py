@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import warnings
 
 import pytest
@@ -64,10 +63,7 @@ def _session(stack, url):
 
 
 def changes(db, since=0):
-    return [
-        (c.operation, json.loads(c.pk), json.loads(c.payload) if c.payload else None)
-        for c in db.changes(since=since).changes
-    ]
+    return [(c.operation, c.pk, c.payload) for c in db.changes(since=since)]
 
 
 def short(db, since=0):
@@ -143,7 +139,7 @@ def test_the_writers_settings_do_not_show_in_the_log(pg_replica):
            "SET bytea_output='escape'; SET search_path=pg_catalog")
     db.sql("INSERT INTO public.v VALUES (1, 0.1::float8+0.2, '2020-01-01 12:00+00', '\\x00ff', '1 day')")
     [(_, _, row)] = changes(db)
-    assert row == {"id": 1, "f": 0.30000000000000004, "t": "2020-01-01T12:00:00Z", "b": {"$b": "00FF"},
+    assert row == {"id": 1, "f": 0.30000000000000004, "t": "2020-01-01T12:00:00Z", "b": b"\x00\xff",
                    "i": "P1D"}
 
 
@@ -203,7 +199,7 @@ def test_a_version_that_commits_late_is_not_missed(pg_replica, replica):
     late("INSERT INTO note VALUES (1,'late',1)")
     db.sql("INSERT INTO note VALUES (2,'early',2)")
     other.sync(db)
-    assert other.execute("SELECT count(*) FROM note") == [(0,)] or True
+    assert other.execute("SELECT count(*) FROM note") == [(0,)]
     late("COMMIT")
     other.sync(db)
     assert [row[0] for row in other.execute("SELECT text FROM note ORDER BY id")] == ["late", "early"]
@@ -419,7 +415,7 @@ def test_values_are_the_same_on_both_sides(pair):
 def test_postgres_types_come_back_as_they_were(pg_replica, replica):
     first, last = [
         pg_replica("CREATE TABLE v(k uuid PRIMARY KEY, b bool, y bytea, t timestamptz, j json, jb jsonb, a int[],"
-                   "n numeric, d date, f float8, i interval)", "v")
+                   "n numeric(40,10), d date, f float8, i interval)", "v")
         for _ in range(2)
     ]
     middle = replica("CREATE TABLE v(k TEXT PRIMARY KEY, b BOOLEAN, y BLOB, t TEXT, j TEXT, jb TEXT, a TEXT, n TEXT,"
@@ -428,7 +424,7 @@ def test_postgres_types_come_back_as_they_were(pg_replica, replica):
         ('A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', true, '\\x00ff', '2020-01-01 12:00:00.5+02', '{"b": 1, "a":[1,2]}',
          '{"b":1}', '{1,NULL,3}', 12345678901234567890.1234567890, 'infinity', '-Infinity', '1 mon 2 days'),
         ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12', NULL, '', '0044-03-15 00:00:00+00 BC', 'null', 'null', '{}',
-         0.10, '0044-03-15 BC', 5e-324, NULL)""")
+         0.1, '0044-03-15 BC', 5e-324, NULL)""")
     middle.sync(first)
     middle.sync(last)
     assert middle.parked() == last.parked() == []

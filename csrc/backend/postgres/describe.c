@@ -66,7 +66,15 @@ static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_e
     return rc;
 }
 
-static enum pg_kind kind_of(const char *type)
+/* A numeric that is declared wider than a double is text on every side. */
+static int is_wide(const char *declared)
+{
+    const char *digits = strchr(declared, '('), *scale = strchr(declared, ',');
+
+    return digits && scale && strtol(digits + 1, NULL, 10) > 15 && strtol(scale + 1, NULL, 10) > 0;
+}
+
+static enum pg_kind kind_of(const char *type, const char *declared)
 {
     static const struct {
         const char *type;
@@ -85,7 +93,7 @@ static enum pg_kind kind_of(const char *type)
 
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(type, kinds[i].type) == 0)
-            return kinds[i].kind;
+            return kinds[i].kind == PG_NUMERIC && is_wide(declared) ? PG_OTHER : kinds[i].kind;
     return PG_OTHER;
 }
 
@@ -108,7 +116,7 @@ static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_e
     c->name = cs_strdup(pg_cell(b, r, row, 0));
     c->type = cs_strdup(pg_cell(b, r, row, 1));
     c->collation = cs_strdup("C");
-    p->kinds[t->count] = kind_of(type);
+    p->kinds[t->count] = kind_of(type, c->type ? c->type : "");
     c->affinity = affinities[p->kinds[t->count]];
     c->key = (size_t)pg_cell_int(b, r, row, 3);
     p->has_sequence |= pg_cell(b, r, row, 4)[0] == 't';

@@ -51,22 +51,18 @@ static void put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql)
 
     cs_buf_puts(sql, ") ON CONFLICT(");
     cs_put_key_list(sql, t, "");
-    cs_buf_puts(sql, ") DO UPDATE SET ");
+    cs_buf_puts(sql, ") DO ");
     for (size_t i = 0; i < t->count; i++) {
         const cs_column *c = &t->columns[i];
 
         if (!b->present[i] || c->key)
             continue;
-        cs_buf_puts(sql, n++ ? "," : "");
+        cs_buf_puts(sql, n++ ? "," : "UPDATE SET ");
         cs_put_ident(sql, c->name);
         cs_buf_puts(sql, "=excluded.");
         cs_put_ident(sql, c->name);
     }
-    if (!n) { /* nothing but the key: the row is locked all the same */
-        cs_put_ident(sql, t->columns[t->key[0]].name);
-        cs_buf_puts(sql, "=x.");
-        cs_put_ident(sql, t->columns[t->key[0]].name);
-    }
+    cs_buf_puts(sql, n ? "" : "NOTHING");
     cs_buf_puts(sql, " RETURNING ");
     cs_buf_puts(sql, ((pg_table *)t->prepared)->row_sql);
 }
@@ -84,11 +80,11 @@ static int same_value(const cs_value *a, const cs_value *b)
     return same;
 }
 
-/* A numeric that is no double comes back as a string. */
-static int same_digits(const cs_value *a, const cs_value *b)
+/* A double of many digits may come back from a numeric column as an integer. */
+static int same_double(const cs_value *a, const cs_value *b)
 {
-    return a->type == CS_TEXT && (b->type == CS_REAL || b->type == CS_NUMBER) && b->text &&
-           a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+    return b->type == CS_REAL && (a->type == CS_INT || a->type == CS_NUMBER) &&
+           cs_value_real(a) == cs_value_real(b);
 }
 
 /* A column may take a value and make another of it (scale, precision). Types whose text has many spellings are
@@ -108,7 +104,7 @@ static int is_unchanged(cs_pg *b, const cs_table *t, const char *row, csync_erro
 
         rc = CSYNC_OK;
         if (c && b->present[at] && p->kinds[at] != PG_OTHER && p->kinds[at] != PG_TIMESTAMPTZ)
-            same &= same_value(&value, &b->cells[at]) || same_digits(&value, &b->cells[at]);
+            same &= same_value(&value, &b->cells[at]) || same_double(&value, &b->cells[at]);
     }
     cs_row_close(&reader);
     return rc == CSYNC_OK ? same : rc;

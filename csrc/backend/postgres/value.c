@@ -17,8 +17,8 @@ static const char *const value_sql[] = {
     [PG_OTHER] = AS_TEXT,
     [PG_INT] = "coalesce(@::text,'null')",
     [PG_NUMERIC] =
-        "CASE @::text " OUTSIDE "ELSE CASE WHEN scale(@)=0 OR CASE WHEN "
-        "length(translate(@::text,'-.',''))>17 THEN false ELSE @::float8::text::numeric=@ END "
+        "CASE @::text " OUTSIDE "ELSE CASE WHEN min_scale(@)=0 THEN trim_scale(@)::text WHEN CASE WHEN "
+        "length(ltrim(translate(@::text,'-.',''),'0'))>17 THEN false ELSE @::float8::text::numeric=@ END "
         "THEN @::text WHEN @ IS NULL THEN 'null' ELSE to_json(@::text)::text END END",
     [PG_FLOAT] = "CASE @::text " OUTSIDE "ELSE coalesce(CASE WHEN @::text ~ '[.e]' THEN @::text ELSE "
                  "@::text||'.0' END,'null') END",
@@ -86,13 +86,14 @@ static void put_blob(cs_buf *s, const cs_value *v)
     s->len += 2 * v->len;
 }
 
-static void put_number(cs_buf *s, const cs_value *v)
+/* A JSON number with a fraction is a double, whatever its digits: a numeric that is none travels as a string. */
+static void put_number(cs_buf *s, enum pg_kind kind, const cs_value *v)
 {
     double real = cs_value_real(v);
 
     if (real > 1.7976931348623157e308 || real < -1.7976931348623157e308)
         cs_buf_puts(s, real > 0 ? "Infinity" : "-Infinity");
-    else if (v->text)
+    else if (v->text && kind != PG_NUMERIC)
         cs_buf_put(s, v->text, v->len);
     else
         cs_put_real(s, real);
@@ -119,7 +120,7 @@ void pg_put_param(cs_buf *s, enum pg_kind kind, const cs_value *v, const char **
         cs_buf_put_int(s, v->integer);
         break;
     case CS_REAL:
-        put_number(s, v);
+        put_number(s, kind, v);
         break;
     case CS_BLOB:
         put_blob(s, v);
