@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "codec/canonical.h"
+#include "codec/text_list.h"
 #include "codec/wire.h"
 
 static int misuse(csync_error *err, const char *what)
@@ -66,6 +67,7 @@ int csync_batch_get_info(const csync_batch *batch, csync_batch_info *out)
     own.from_cursor = batch->from_cursor;
     own.key = batch->key;
     own.compare = batch->compare;
+    own.tables = batch->tables;
     CS_STRUCT_OUT(out, &own);
     return CSYNC_OK;
 }
@@ -80,6 +82,7 @@ static int is_hash(const char *text)
 static int check_info(const csync_batch_info *info, csync_error *err)
 {
     int rc = info->origin ? cs_origin_check(info->origin, err) : CSYNC_OK;
+    int has = 0;
     int64_t ms;
 
     if (rc != CSYNC_OK)
@@ -92,8 +95,9 @@ static int check_info(const csync_batch_info *info, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "a version of the batch is negative");
     if (info->floor && cs_time_parse(info->floor, strlen(info->floor), &ms) != 0)
         return cs_fail(err, CSYNC_EINVAL, "the floor \"%.40s\" is no timestamp", info->floor);
-    return is_hash(info->hash) ? CSYNC_OK
-                               : cs_fail(err, CSYNC_EINVAL, "the hash is no SHA-256 in hex");
+    if (!is_hash(info->hash))
+        return cs_fail(err, CSYNC_EINVAL, "the hash is no SHA-256 in hex");
+    return info->tables ? cs_text_list_has(info->tables, NULL, &has, err) : CSYNC_OK;
 }
 
 /* The texts of `info`, copied into the batch's arena. */
@@ -101,7 +105,7 @@ static int copy_texts(csync_batch *batch, csync_batch_info *info, csync_error *e
 {
     const char **const texts[] = {&info->origin,      &info->epoch, &info->from_epoch,
                                   &info->peer_epoch,  &info->floor, &info->cursor,
-                                  &info->from_cursor, &info->key};
+                                  &info->from_cursor, &info->key,   &info->tables};
     int rc = CSYNC_OK;
 
     for (size_t i = 0; rc == CSYNC_OK && i < sizeof texts / sizeof *texts; i++)
@@ -140,6 +144,7 @@ int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync
     batch->from_cursor = own.from_cursor;
     batch->key = own.key;
     batch->compare = own.compare != 0;
+    batch->tables = own.tables;
     return CSYNC_OK;
 }
 

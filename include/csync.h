@@ -54,9 +54,10 @@ enum {
     CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
     CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
     CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
-    CSYNC_EFULLRESYNC =
-        -11, /* the peer's log no longer leads on from our position: `version` is where it begins
-                                now. A snapshot has to come first, which csync_sync does by itself */
+    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer leads on from our position: `version` and
+                                `expected` say where it begins now, `actual` where we stand; 0 and "": it is
+                                another log, restored from a backup. A snapshot has to come first, which
+                                csync_sync does by itself */
     CSYNC_ENET = -12, /* the peer cannot be reached */
     CSYNC_EPROTO = -13, /* the peer answered what it must not */
     CSYNC_EAUTH = -14, /* the peer does not let us */
@@ -238,6 +239,8 @@ typedef struct csync_batch_info {
     const char *from_cursor; /* the cursor that it answers; NULL: a page of the log */
     const char *key; /* idempotency key of a push: the receiver answers a repetition as it did the first time */
     int compare; /* of a push: refuse a change (CSYNC_CONFLICT) whose base is not the receiver's row */
+    const char *tables; /* of the last page of a snapshot: JSON array of the names of all tables that it is of; in a
+                           table that is not named nothing was deleted; NULL: none is known */
 } csync_batch_info;
 
 /* An empty batch. */

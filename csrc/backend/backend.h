@@ -21,6 +21,7 @@ typedef struct cs_head {
     cs_stamp stamp; /* origin borrowed from the backend until it is closed */
     int deleted, parked;
     int agreed; /* a peer has exactly this change */
+    int own; /* made here, also before this file was copied from another replica's */
     int has_base;
     cs_stamp base; /* the change last agreed on before this one */
     int64_t base_version; /* its log entry here; 0: none */
@@ -212,9 +213,10 @@ typedef struct cs_backend_ops {
     /* The head of the item's row is in the snapshot. */
     int (*snapshot_seen)(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
     /* Appends to the batch, as deletes, at most `limit` live heads that are not in the snapshot, that a peer once
-     * had, and that are not newer than floor_ts: the peer has deleted them and forgotten it. */
-    int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, size_t limit,
-                           csync_batch *batch, csync_error *err);
+     * had, and that are not newer than floor_ts: the peer has deleted them and forgotten it. Only of tables whose
+     * served[i] is set. */
+    int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, const unsigned char *served,
+                           size_t limit, csync_batch *batch, csync_error *err);
 
     int (*client_put)(cs_backend *b, const char *origin, int64_t version, csync_error *err);
     /* Milliseconds since the client was heard of; INT64_MAX: never. */

@@ -22,6 +22,8 @@
     X(COPY_ORIGIN, "a copied file gets an origin of its own")                                      \
     X(TICK, "the clock of local stamps never goes back, whatever the wall clock does")             \
     X(RAISE_CLOCK, "applying a change raises the clock above its stamp")                           \
+    X(OWN_STAMPS, "... and so does a stamp that csync itself gives out")                           \
+    X(COPY_CLOCK, "the clock of a copied file passes the stamps of its former origin")             \
     X(RELAY, "what is applied is logged, so that it travels on")                                   \
     X(STAMP, "a change keeps the stamp that its author gave it")                                   \
     X(BEATS, "a change is applied only if it beats the row's head")                                \
@@ -37,6 +39,7 @@
     X(SCHEMA_RETRY, "... also when its table has changed")                                         \
     X(SUPERSEDE, "a newer change takes the place of the parked one")                               \
     X(CONFLICT, "a strategy decides where two edits did not see each other")                       \
+    X(PENDING, "which edits the peer has is asked of this log, not of one before a restore")       \
     X(BASE, "an edit of the row that the peer has is no conflict")
 
 #define CS_RULE_ENUM(name, why) CS_RULE_##name,

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/text_list.h"
 #include "codec/wire.h"
 #include "codec/wire_reader.h"
 
@@ -21,6 +22,7 @@ enum {
     FROM_CURSOR,
     KEY,
     COMPARE,
+    TABLES,
     ORIGIN_ID,
     FIELDS
 };
@@ -35,12 +37,13 @@ static const cs_field fields[FIELDS] = {
     {"\"peerVersion\":", 14}, {"\"peerEpoch\":", 12},
     {"\"floor\":", 8},        {"\"cursor\":", 9},
     {"\"fromCursor\":", 13},  {"\"idempotencyKey\":", 17},
-    {"\"compare\":", 10},     {"\"originId\":", 11},
+    {"\"compare\":", 10},     {"\"tables\":", 9},
+    {"\"originId\":", 11},
 };
 static const char *const field_names[FIELDS] = {
-    "changes",    "fromVersion",    "toVersion",   "hasMore",   "hash",  "origin",
-    "epoch",      "fromEpoch",      "peerVersion", "peerEpoch", "floor", "cursor",
-    "fromCursor", "idempotencyKey", "compare",     "originId",
+    "changes",    "fromVersion",    "toVersion",   "hasMore",   "hash",     "origin",
+    "epoch",      "fromEpoch",      "peerVersion", "peerEpoch", "floor",    "cursor",
+    "fromCursor", "idempotencyKey", "compare",     "tables",    "originId",
 };
 
 static int read_changes(cs_reader *r)
@@ -133,6 +136,27 @@ static int read_time(cs_reader *r, const char **out)
     return cs_scan_fault(&r->s, "this is no timestamp");
 }
 
+/* The array as it stands. */
+static int read_tables(cs_reader *r, const char **out)
+{
+    const char *from = r->s.p;
+    csync_error why = CSYNC_ERROR_INIT;
+    int rc = cs_scan_value(&r->s, 1), has = 0;
+
+    if (rc != CSYNC_OK)
+        return rc;
+    *out = cs_arena_copy(&r->batch->arena, from, (size_t)(r->s.p - from));
+    if (!*out)
+        return cs_reader_nomem(r);
+    rc = cs_text_list_has(*out, NULL, &has, &why);
+    if (rc == CSYNC_ENOMEM)
+        return cs_reader_nomem(r);
+    if (rc == CSYNC_OK)
+        return rc;
+    r->s.p = from;
+    return cs_scan_fault(&r->s, "this is no list of names");
+}
+
 static int read_field(cs_reader *r, int field)
 {
     csync_batch *b = r->batch;
@@ -165,6 +189,8 @@ static int read_field(cs_reader *r, int field)
         return read_text(r, SIZE_MAX, &b->cursor);
     case FROM_CURSOR:
         return read_text(r, SIZE_MAX, &b->from_cursor);
+    case TABLES:
+        return read_tables(r, &b->tables);
     case KEY:
         return read_text(r, KEY_MAX, &b->key);
     default:

@@ -113,6 +113,10 @@ static void write_info(cs_buf *out, const csync_batch *batch)
     put_text(out, ",\"idempotencyKey\":", batch->key);
     if (batch->compare)
         cs_buf_puts(out, ",\"compare\":true");
+    if (batch->tables) {
+        cs_buf_puts(out, ",\"tables\":");
+        cs_buf_puts(out, batch->tables);
+    }
 }
 
 void cs_batch_write(cs_buf *out, const csync_batch *batch)

@@ -178,6 +178,7 @@ static int answer_in_transaction(csync *c, void *ctx, csync_error *err)
     if (rc == CSYNC_OK)
         rc = c->backend->ops->peer_get(c->backend, w->a->peer, &w->peer, err);
     w->a->taken = !o || o->count == w->a->batch->count;
+    w->a->conflicts = has_conflict(o);
     w->a->position = o ? cs_position_make(o->position, o->epoch) : cs_batch_to(w->a->batch);
     if (rc == CSYNC_OK)
         rc = check_claim(c, w, err);

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/rules.h"
+#include "codec/text_list.h"
 #include "codec/wire.h"
 #include "model/outcome.h"
 #include "sync/changes.h"
@@ -127,16 +128,6 @@ static int check_position(csync *c, work *w, csync_error *err)
     return CSYNC_OK;
 }
 
-/* How much of this replica's log the batch's maker had; what it says counts only if this log gave it out. */
-static int known_version(csync *c, const cs_position *position, int64_t *version, csync_error *err)
-{
-    cs_verdict verdict = CS_FALSE;
-    int rc = c->backend->ops->judge(c->backend, position, &verdict, err);
-
-    *version = verdict == CS_GOOD || verdict == CS_TRIMMED ? position->version : 0;
-    return rc;
-}
-
 /* Deletes that are forgotten here must not be undone by somebody who never heard of them. A batch that was made
  * before its maker heard of them, which it has since, is dropped and made again. */
 static int check_fresh(csync *c, work *w, csync_error *err)
@@ -150,9 +141,9 @@ static int check_fresh(csync *c, work *w, csync_error *err)
     w->changes.fresh = 1;
     if (rc != CSYNC_OK || !floors.tombstones)
         return rc;
-    rc = known_version(c, &said, &knew, err);
+    rc = cs_known_version(c, &said, &knew, err);
     if (rc == CSYNC_OK)
-        rc = known_version(c, &w->peer.pushed, &knows, err);
+        rc = cs_known_version(c, &w->peer.pushed, &knows, err);
     w->changes.fresh = knew >= floors.tombstones;
     w->stale = !w->changes.fresh && knows >= floors.tombstones;
     w->a->dropped |= w->stale;
@@ -206,7 +197,7 @@ static void move_position(work *w)
             w->changes.items[i].change->pub.version < first)
             first = w->changes.items[i].change->pub.version;
     if (first != INT64_MAX && CS_RULE(STOP_AT_CONFLICT)) {
-        if (w->a->batch->cursor)
+        if (w->a->batch->cursor || first <= w->peer.pulled.version)
             w->next = w->peer.pulled;
         else
             w->next.version = first - 1;
@@ -233,23 +224,53 @@ static int mark_seen(csync *c, work *w, csync_error *err)
     return rc;
 }
 
-/* Old rows that a peer once had and that are not in the snapshot were deleted there. */
-static int delete_unseen(csync *c, work *w, csync_error *err)
+/* served[i] 1: the snapshot is of table i too. What it lacks of another table nobody has deleted. */
+static int find_served(csync *c, const work *w, unsigned char *served, csync_error *err)
+{
+    const char *list = w->a->batch->tables;
+    int rc = CSYNC_OK, has = 0;
+
+    for (size_t i = 0; list && rc == CSYNC_OK && i < c->backend->table_count; i++) {
+        rc = cs_text_list_has(list, c->backend->tables[i]->name, &has, err);
+        served[i] = (unsigned char)has;
+    }
+    return rc;
+}
+
+static int delete_unseen_of(csync *c, work *w, const unsigned char *served, csync_error *err)
 {
     int rc = CSYNC_OK;
     size_t found = UNSEEN_AT_ONCE;
 
-    while (rc == CSYNC_OK && w->snapshot.floor_ts && CS_RULE(UNSEEN) && found == UNSEEN_AT_ONCE) {
+    while (rc == CSYNC_OK && found == UNSEEN_AT_ONCE) {
         csync_batch *unseen = cs_batch_create();
 
-        rc = unseen ? c->backend->ops->snapshot_unseen(c->backend, &w->snapshot, UNSEEN_AT_ONCE,
-                                                       unseen, err)
+        rc = unseen ? c->backend->ops->snapshot_unseen(c->backend, &w->snapshot, served,
+                                                       UNSEEN_AT_ONCE, unseen, err)
                     : cs_fail_nomem(err);
         found = unseen ? unseen->count : 0;
         if (rc == CSYNC_OK && found)
             rc = cs_changes_delete(&w->changes, unseen, err);
         cs_batch_destroy(unseen);
     }
+    return rc;
+}
+
+/* Old rows that a peer once had and that are not in the snapshot were deleted there. */
+static int delete_unseen(csync *c, work *w, csync_error *err)
+{
+    unsigned char *served;
+    int rc;
+
+    if (!w->snapshot.floor_ts || !CS_RULE(UNSEEN))
+        return CSYNC_OK;
+    served = cs_calloc(c->backend->table_count + 1, 1);
+    if (!served)
+        return cs_fail_nomem(err);
+    rc = find_served(c, w, served, err);
+    if (rc == CSYNC_OK)
+        rc = delete_unseen_of(c, w, served, err);
+    cs_free(served);
     return rc;
 }
 
@@ -323,25 +344,40 @@ static int fill_outcome(csync *c, work *w, csync_error *err)
     return rc;
 }
 
+/* The push's idempotency key and what it is about: whoever has but one key for all pushes must not lose any. */
+static int put_key(const csync_batch *batch, cs_buf *out, csync_error *err)
+{
+    char hex[CSYNC_HASH_SIZE];
+    int rc = cs_batch_hash(batch, hex, err);
+
+    cs_buf_puts(out, batch->key);
+    cs_buf_putc(out, ' ');
+    cs_buf_puts(out, hex);
+    return rc == CSYNC_OK ? cs_buf_check(out, err) : rc;
+}
+
 /* A push that comes again because its answer was lost gets the answer, also when it was not the last word. */
 static int repeat_answer(csync *c, work *w, csync_error *err)
 {
     cs_backend *b = c->backend;
-    cs_buf reply = {0};
+    cs_buf reply = {0}, key = {0};
     int rc = CSYNC_OK;
 
     if (w->a->pulling || !w->a->batch->key || !w->peer.id)
         return CSYNC_OK;
-    rc = b->ops->reply_get(b, w->peer.id, w->a->batch->key, &reply, &w->repeated, err);
+    rc = put_key(w->a->batch, &key, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->reply_get(b, w->peer.id, key.data, &reply, &w->repeated, err);
     if (rc == CSYNC_OK && w->repeated && w->a->outcome)
         rc = cs_outcome_read(&w->outcome, reply.data, reply.len, err);
+    cs_buf_free(&key);
     cs_buf_free(&reply);
     return rc;
 }
 
 static int keep_answer(csync *c, work *w, csync_error *err)
 {
-    cs_buf reply = {0};
+    cs_buf reply = {0}, key = {0};
     int rc;
 
     if (w->a->pulling || !w->a->batch->key || !w->outcome)
@@ -349,7 +385,10 @@ static int keep_answer(csync *c, work *w, csync_error *err)
     cs_outcome_write(&reply, w->outcome);
     rc = cs_buf_check(&reply, err);
     if (rc == CSYNC_OK)
-        rc = c->backend->ops->reply_put(c->backend, w->peer.id, w->a->batch->key, reply.data, err);
+        rc = put_key(w->a->batch, &key, err);
+    if (rc == CSYNC_OK)
+        rc = c->backend->ops->reply_put(c->backend, w->peer.id, key.data, reply.data, err);
+    cs_buf_free(&key);
     cs_buf_free(&reply);
     return rc;
 }

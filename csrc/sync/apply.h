@@ -28,6 +28,7 @@ typedef struct cs_answer {
     const csync_sync_options *options;
     csync_result *result; /* added to */
     int taken; /* result: the batch was not dropped */
+    int conflicts; /* result: the peer left changes of it to be decided on here */
     cs_position position; /* result: the peer has this replica's log up to here */
 } cs_answer;
 int cs_apply_answer(csync *c, cs_answer *a, csync_error *err);

@@ -9,6 +9,15 @@
 #include "base/mem.h"
 #include "base/rules.h"
 
+int cs_known_version(csync *c, const cs_position *position, int64_t *version, csync_error *err)
+{
+    cs_verdict verdict = CS_FALSE;
+    int rc = c->backend->ops->judge(c->backend, position, &verdict, err);
+
+    *version = verdict == CS_GOOD || verdict == CS_TRIMMED ? position->version : 0;
+    return rc;
+}
+
 static int retry_passes(const csync_sync_options *options)
 {
     if (options->max_retry_passes == 0)
@@ -59,11 +68,19 @@ static int fail_ahead(const cs_item *item, int64_t now, csync_error *err)
                    item->change->pub.origin, item->change->pub.timestamp, time);
 }
 
-/* Whoever edits a row that has such a stamp already must be allowed to go beyond it. */
+/* Whoever edits a row that has such a stamp already must be allowed to go beyond it; also where the row is not known
+ * here, because it came to him from elsewhere. */
 static int check_ahead(cs_changes *w, cs_item *item, int64_t now, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
-    int rc = b->ops->heads_get(b, item, 1, err);
+    char text[CS_STAMP_SIZE];
+    cs_stamp base;
+    int rc;
+
+    if (item->change->pub.base && cs_stamp_parse(item->change->pub.base, &base, text) == 0 &&
+        base.ts + CS_DRIFT_MS >= item->change->ts)
+        return CSYNC_OK;
+    rc = b->ops->heads_get(b, item, 1, err);
 
     if (rc != CSYNC_OK || item->status ||
         (item->head.found && item->head.stamp.ts + CS_DRIFT_MS >= item->change->ts))
@@ -83,7 +100,10 @@ static int check_clock(cs_changes *w, csync_error *err)
 
         if (ahead <= CS_DRIFT_MS)
             continue;
-        if (is_authors(w, &w->items[i]))
+        if (!is_authors(w, &w->items[i]) && w->items[i].change->ts >= CS_STAMP_END)
+            cs_item_refuse(&w->items[i], CSYNC_REJECTED, "clock",
+                           "its timestamp leaves no room for later edits");
+        else if (is_authors(w, &w->items[i]))
             rc = check_ahead(w, &w->items[i], now, err);
         else if (w->pulling && ahead > w->result.ahead_ms)
             w->result.ahead_ms = ahead;
@@ -103,8 +123,9 @@ static int is_based_on(const cs_change *change, const cs_stamp *head)
         return 1;
     if (!change->pub.base || cs_stamp_parse(change->pub.base, &base, text) != 0)
         return 0;
-    /* a change that was accepted before is its own base: stamps decide */
-    return cs_stamp_compare(&base, head) == 0 || cs_stamp_compare(&base, &own) == 0;
+    /* a head below the base is one that a restore has brought back: the author has seen what replaced it; and a change
+     * that was accepted before is its own base: stamps decide */
+    return cs_stamp_compare(&base, head) >= 0 || cs_stamp_compare(&base, &own) == 0;
 }
 
 /* Compare and set: the author has to see the row first and decide. */
@@ -296,15 +317,27 @@ static int raise_clock(cs_changes *w, csync_error *err)
                     : CSYNC_OK;
 }
 
-static int meet_conflicts(cs_changes *w, csync_error *err)
+/* A version that the peer has of another log, from before a restore, says nothing of this one. */
+static int find_pending(const cs_changes *w, int *pending, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
+    int64_t known = 0;
+    int rc = w->peer ? cs_known_version(w->replica, &w->peer->pushed, &known, err) : CSYNC_OK;
+
+    *pending = 0;
+    if (w->peer && !CS_RULE(PENDING))
+        known = w->peer->pushed.version;
+    return rc == CSYNC_OK ? b->ops->pending(b, known, pending, err) : rc;
+}
+
+static int meet_conflicts(cs_changes *w, csync_error *err)
+{
     int pending = 0;
     int rc;
 
     if (!w->pulling && w->options->strategy == CSYNC_LAST_WRITE_WINS)
         return CSYNC_OK;
-    rc = b->ops->pending(b, w->peer ? w->peer->pushed.version : 0, &pending, err);
+    rc = find_pending(w, &pending, err);
     if (rc != CSYNC_OK || !pending)
         return rc;
     w->meeting.replica = w->replica;

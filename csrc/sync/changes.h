@@ -6,6 +6,8 @@
 
 /* How far ahead of this replica's clock the author of a push may be. */
 #define CS_DRIFT_MS INT64_C(300000)
+/* 9000-01-01: a stamp from then on is refused, so that there is always a later one for the next edit. */
+#define CS_STAMP_END INT64_C(221845392000000)
 
 typedef struct cs_changes {
     csync *replica;
@@ -25,6 +27,8 @@ typedef struct cs_changes {
     int64_t parked_before, parked_after;
 } cs_changes;
 
+/* How much of this replica's log a peer that says so has; what it says counts only if this log gave it out. */
+int cs_known_version(csync *c, const cs_position *position, int64_t *version, csync_error *err);
 /* Decides on each change, writes what wins, and fills items and result. Suppressed and folded. */
 int cs_changes_enter(cs_changes *w, csync_error *err);
 /* Deletes, as this replica's own change, the row of each change of `about`; it was deleted elsewhere and that is

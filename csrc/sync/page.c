@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rules.h"
 #include "base/uuid.h"
+#include "codec/text_list.h"
 #include "codec/wire.h"
 #include "sync/apply.h"
 
@@ -38,7 +39,7 @@ static int read_settled(csync *c, cs_work work, void *ctx, const int *settled, c
 {
     int rc = cs_replica_read(c, work, ctx, err);
 
-    if (rc == CSYNC_OK && !*settled) {
+    while (rc == CSYNC_OK && !*settled) { /* another process may forget the epoch at once */
         rc = cs_replica_write(c, settle, NULL, err);
         if (rc == CSYNC_OK)
             rc = cs_replica_read(c, work, ctx, err);
@@ -97,20 +98,20 @@ static int check_position(csync *c, const serving *s, csync_error *err)
     if (verdict == CS_FALSE)
         return cs_fail(err, CSYNC_EINVAL, "version %lld with epoch \"%.64s\" is no position of a log",
                        (long long)s->fetch->since, s->fetch->epoch);
+    if (verdict == CS_FORKED)
+        return cs_fail(err, CSYNC_EFULLRESYNC,
+                       "the log of replica %s never had version %lld as it was read: it was restored "
+                       "from a backup; a full resync is needed",
+                       b->origin, (long long)s->fetch->since);
     if (cs_error_writable(err)) {
         err->version = floors.log;
         snprintf(err->actual, sizeof err->actual, "%lld", (long long)s->fetch->since);
         snprintf(err->expected, sizeof err->expected, "%lld", (long long)floors.log);
     }
-    if (verdict == CS_TRIMMED)
-        return cs_fail(err, CSYNC_EFULLRESYNC,
-                       "the log of replica %s begins after version %lld, which is beyond version %lld; "
-                       "a full resync is needed",
-                       b->origin, (long long)floors.log, (long long)s->fetch->since);
     return cs_fail(err, CSYNC_EFULLRESYNC,
-                   "the log of replica %s never had version %lld as it was read: it was restored from a "
-                   "backup; a full resync is needed",
-                   b->origin, (long long)s->fetch->since);
+                   "the log of replica %s begins after version %lld, which is beyond version %lld; "
+                   "a full resync is needed",
+                   b->origin, (long long)floors.log, (long long)s->fetch->since);
 }
 
 static int put_floor(csync *c, csync_batch *batch, csync_error *err)
@@ -138,11 +139,47 @@ static int read_log(csync *c, serving *s, csync_error *err)
     return rc == CSYNC_OK ? put_position(s->batch, &from, &to, err) : rc;
 }
 
+/* Where the log no longer leads on from the snapshot's beginning its first pages may be of another database. */
+static int check_beginning(csync *c, const serving *s, csync_error *err)
+{
+    cs_position begun = cs_batch_to(s->batch);
+    cs_verdict verdict;
+    int rc = c->backend->ops->judge(c->backend, &begun, &verdict, err);
+
+    if (rc != CSYNC_OK || verdict == CS_GOOD || !*s->fetch->cursor)
+        return rc;
+    if (cs_error_writable(err))
+        err->version = 0;
+    return cs_fail(
+        err, CSYNC_EFULLRESYNC,
+        "the log of replica %s does not lead on from where the snapshot began; it begins anew",
+        c->backend->origin);
+}
+
+static int put_tables(csync *c, csync_batch *batch, csync_error *err)
+{
+    cs_buf list = {0};
+    int rc;
+
+    for (size_t i = 0; i < c->backend->table_count; i++)
+        cs_text_list_add(&list, c->backend->tables[i]->name);
+    cs_buf_puts(&list, list.len ? "]" : "[]");
+    rc = cs_buf_check(&list, err);
+    if (rc == CSYNC_OK)
+        rc = cs_batch_text(batch, list.data, &batch->tables, err);
+    cs_buf_free(&list);
+    return rc;
+}
+
 static int read_snapshot(csync *c, serving *s, csync_error *err)
 {
     cs_backend *b = c->backend;
     int rc = b->ops->snapshot_page(b, &s->request, s->batch, &s->next, err);
 
+    if (rc == CSYNC_OK)
+        rc = check_beginning(c, s, err);
+    if (rc == CSYNC_OK && !s->batch->has_more)
+        rc = put_tables(c, s->batch, err);
     if (rc == CSYNC_OK)
         rc = cs_batch_text(s->batch, s->fetch->cursor, &s->batch->from_cursor, err);
     return rc == CSYNC_OK
@@ -170,14 +207,20 @@ static int read_page(csync *c, void *ctx, csync_error *err)
     return rc == CSYNC_OK ? put_floor(c, s->batch, err) : rc;
 }
 
-/* What the asker has of this log is what it says now: it may have been restored from a backup. */
+/* What the asker has of this log is what it says now: it may have been restored from a backup. Whoever reads a
+ * snapshot has nothing of it, but will need the epoch that the snapshot began in. */
+static cs_position asked_from(const serving *s)
+{
+    return cs_position_make(s->fetch->since, s->fetch->cursor ? s->batch->epoch : s->fetch->epoch);
+}
+
 static int acknowledge(csync *c, void *ctx, csync_error *err)
 {
     serving *s = ctx;
     cs_backend *b = c->backend;
     int rc = b->ops->peer_get(b, s->fetch->origin, &s->peer, err);
 
-    s->peer.pushed = cs_position_make(s->fetch->since, s->fetch->epoch);
+    s->peer.pushed = asked_from(s);
     if (rc == CSYNC_OK)
         rc = b->ops->peer_put(b, s->fetch->origin, &s->peer, err);
     return rc == CSYNC_OK ? b->ops->client_put(b, s->fetch->origin, s->fetch->since, err) : rc;
@@ -186,7 +229,7 @@ static int acknowledge(csync *c, void *ctx, csync_error *err)
 /* The page is right whether or not it is noted who has read it; what is not noted is not forgotten. */
 static void note_reader(csync *c, serving *s)
 {
-    cs_position now = cs_position_make(s->fetch->since, s->fetch->epoch);
+    cs_position now = asked_from(s);
     csync_error why = CSYNC_ERROR_INIT;
 
     if (!s->fetch->origin || (cs_position_same(&now, &s->peer.pushed) && s->silence < SILENCE_MS))

@@ -253,7 +253,7 @@ static int is_stuck(const csync_session *s, const csync_batch *page, const cs_ap
 {
     if (s->phase == SNAPSHOT)
         return page->has_more && strcmp(page->cursor ? page->cursor : "", s->fetch.cursor) == 0;
-    return page->has_more && a->position.version == s->fetch.since;
+    return page->has_more && a->position.version <= s->fetch.since;
 }
 
 static int after_page(csync_session *s, const csync_batch *page, const cs_apply *a, csync_error *err)
@@ -321,13 +321,26 @@ static void drop_batch(csync_session *s)
     s->push.batch = NULL;
 }
 
+static void begin_heads(csync_session *s)
+{
+    cs_buf_clear(&s->push.cursor);
+    cs_buf_check(&s->push.cursor, NULL);
+}
+
 static int prepare_push(csync_session *s, csync_error *err)
 {
     int rc = cs_page_push(s->replica, &s->push, err);
-    csync_batch *batch = s->push.batch;
+    csync_batch *batch;
 
+    if (rc == CSYNC_EFULLRESYNC &&
+        s->push.cursor.len) { /* the tables have changed since the last batch */
+        begin_heads(s);
+        cs_error_clear(err);
+        rc = cs_page_push(s->replica, &s->push, err);
+    }
     if (rc != CSYNC_OK)
         return rc;
+    batch = s->push.batch;
     if (s->push.whole)
         return cs_batch_text(batch, s->push.next.data ? s->push.next.data : "", &batch->cursor, err);
     if (!s->progress.total)
@@ -367,8 +380,7 @@ static int after_whole(csync_session *s, const cs_answer *a, csync_error *err)
         s->push.next = swap;
         return advance(s, batch, err);
     }
-    cs_buf_clear(&s->push.cursor);
-    cs_buf_check(&s->push.cursor, NULL);
+    begin_heads(s);
     return cs_position_same(&a->position, &to) ? advance(s, batch, err) : missed(s, err);
 }
 
@@ -378,10 +390,14 @@ static int after_outcome(csync_session *s, const cs_answer *a, csync_error *err)
     int is_last = a->taken && !batch->has_more && a->position.version == batch->to_version;
     int rc;
 
-    if (!a->taken)
+    if (!a->taken) {
+        begin_heads(s); /* the peer may be another than at the first batch */
         return missed(s, err);
+    }
     if (s->push.whole)
         return after_whole(s, a, err);
+    if (a->conflicts && a->position.version > batch->from_version)
+        s->misses = 0; /* what is decided by now is not sent again: that ends */
     rc = a->position.version >= batch->to_version ? advance(s, batch, err) : missed(s, err);
     if (rc == CSYNC_OK && is_last)
         end_push(s);
@@ -422,6 +438,12 @@ static int begin_resync(csync_session *s)
         start_phase(s, SNAPSHOT);
     }
     return 1;
+}
+
+/* Who says where its log begins has trimmed it and lost nothing. */
+static int may_have_lost(const csync_error *why)
+{
+    return why->code == CSYNC_EFULLRESYNC && !why->expected[0] && CS_RULE(OFFER_AGAIN);
 }
 
 /* A peer that was restored from a backup may lack even what came from it: that is pushed like everything else
@@ -480,7 +502,7 @@ int cs_session_refused(csync_session *s, const csync_error *why, csync_error *er
         goes_on = begin_resync(s);
     else if (why->code == CSYNC_ECLOCK && s->phase == PUSHING)
         rc = correct_clock(s, why, &goes_on, err);
-    if (rc == CSYNC_OK && goes_on && why->code == CSYNC_EFULLRESYNC && CS_RULE(OFFER_AGAIN))
+    if (rc == CSYNC_OK && goes_on && may_have_lost(why))
         rc = cs_replica_write(s->replica, offer_again, s, err);
     if (rc != CSYNC_OK)
         return rc;

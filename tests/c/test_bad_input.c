@@ -615,17 +615,18 @@ static void a_page_of_more_changes_than_anybody_may_ask_for_is_refused(void **st
 
 /* ---- times ---- */
 
-/* csync takes any time that it can write down. A clock at the end of time stands still; an edit then wins by its
- * origin and seq alone. */
-static void a_stamp_at_the_end_of_time_does_not_stop_capture(void **state)
+/* A clock at the end of time would stand still: later edits would win or lose by their origins alone. */
+static void a_stamp_at_the_end_of_time_is_refused_and_leaves_the_clock_alone(void **state)
 {
     (void)state;
-    apply_one(CHANGE("person", K9, P9, "mallory", "9999-12-31T23:59:59.999Z"), CSYNC_APPLIED, "");
+    apply_one(CHANGE("person", K9, P9, "mallory", "9999-12-31T23:59:59.999Z"), CSYNC_REJECTED,
+              "no room for later edits");
+    apply_one(CHANGE("person", K9, P9, "mallory", "8999-12-31T23:59:59.999Z"), CSYNC_APPLIED, "");
     run(c, "UPDATE person SET name='mine' WHERE id=9");
     settle(c);
     assert_string_equal(text(c, "SELECT timestamp FROM _sync_log ORDER BY version DESC"),
-                        "9999-12-31T23:59:59.999Z");
-    apply_one(CHANGE("person", K9, P9, "mallory", "9999-12-31T23:59:59.999Z"), CSYNC_LOST, "");
+                        "9000-01-01T00:00:00.000Z");
+    apply_one(CHANGE("person", K9, P9, "mallory", "8999-12-31T23:59:59.999Z"), CSYNC_LOST, "");
     assert_string_equal(text(c, "SELECT name FROM person WHERE id=9"), "mine");
 }
 
@@ -650,7 +651,7 @@ int main(void)
         TEST(a_push_onto_a_row_that_it_has_not_seen_changes_nothing),
         TEST(a_push_from_the_future_is_refused),
         TEST(a_page_of_more_changes_than_anybody_may_ask_for_is_refused),
-        TEST(a_stamp_at_the_end_of_time_does_not_stop_capture),
+        TEST(a_stamp_at_the_end_of_time_is_refused_and_leaves_the_clock_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,7 +229,8 @@ class World:
         assert not rows_of(a, f"SELECT 1 FROM _sync_log WHERE version <= {floor}")
         expected = dict(self.a)
         # a push that lost is answered with the row that beat it
-        answered = {k for k, h in self.a.items() if h.stamp[1] == "a" and self.pushed < h.version <= pushed}
+        offered = f"SELECT table_name, pk_value FROM _sync_log WHERE version > {self.pushed} AND version <= {pushed}"
+        answered = {(row["table_name"], tuple(json.loads(row["pk_value"]).values())) for row in rows_of(a, offered)}
         take(expected, {k: h for k, h in self.b.items() if h.version <= pulled or k in answered or in_order(k) <= read})
         take(expected, {k: h for k, h in self.c.items() if 0 < h.version <= position(a, "c", "pulled")})
         purged = {k for k, h in self.a.items() if h.deleted and h.version <= floor}

@@ -269,6 +269,7 @@ def test_a_new_replica_reads_a_trimmed_log_through_a_snapshot(trimmed, replica):
     newcomer = replica(NOTE, "note")
     result = newcomer.sync(server, batch_size=7)
     assert result.resyncs == 1 and newcomer.hash() == server.hash()
+    assert (result.pulled, result.pushed, result.duplicates) == (50, 0, 0)
     assert newcomer.sync(server).pulled == 0
 
 

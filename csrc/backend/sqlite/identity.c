@@ -42,6 +42,7 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
     SQ_API(b);
     sqlite3_stmt *stmt;
     char id[CS_UUID_SIZE];
+    int64_t top = 0;
     int rc = sq_prepare(b, "UPDATE main._sync_log SET origin=?1,seq=version WHERE origin IS NULL",
                         &stmt, err);
 
@@ -56,6 +57,10 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
         rc = sq_state_put_text(b, "origin_id", id, err);
     if (rc == CSYNC_OK)
         rc = sq_origin_id(b, id, &b->me, err);
+    if (rc == CSYNC_OK)
+        rc = sq_log_top(&b->base, &top, err);
+    if (rc == CSYNC_OK) /* what is pending in it was made by its user all the same */
+        rc = sq_state_put_int(b, "copied_at", top, err);
     if (rc == CSYNC_OK)
         rc = sq_exec(b,
                      "UPDATE main._sync_peers SET pushed=0,pushed_epoch='';"
@@ -91,7 +96,7 @@ static int become_own(cs_sqlite *b, csync_error *err)
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = rename_origin(b, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
-        rc = pass_own_stamps(b, err);
+        rc = CS_RULE(COPY_CLOCK) ? pass_own_stamps(b, err) : CSYNC_OK;
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = sq_suppress(&b->base, 0, err);
     return rc == CSYNC_OK ? sq_remember_file(b, err) : rc;

@@ -5,18 +5,7 @@
 
 int sq_log_top(cs_backend *base, int64_t *version, csync_error *err)
 {
-    cs_sqlite *b = (cs_sqlite *)base;
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_LOG_TOP, &stmt, err);
-
-    *version = 0;
-    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
-        *version = sqlite3_column_int64(stmt, 0);
-        rc = CSYNC_OK;
-    }
-    sqlite3_reset(stmt);
-    return rc;
+    return sq_fixed_int((cs_sqlite *)base, SQ_LOG_TOP, version, err);
 }
 
 /* Rows from before track whose heads are not in the log yet. */
@@ -38,12 +27,14 @@ int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
     int rc = sq_log_top(base, &top, err);
 
     *found = 0;
+    if (rc == CSYNC_OK && since < b->copied_at) {
+        *found = 1;
+        return CSYNC_OK;
+    }
     if (rc == CSYNC_OK)
         rc = sq_fixed(b, SQ_LOG_PENDING, &stmt, err);
     if (rc != CSYNC_OK)
         return rc;
-    if (since > top) /* of the log before this replica was restored from a backup */
-        since = 0;
     if (since >= b->foreign_from && since < b->foreign_to) /* else a long pull is quadratic */
         sqlite3_bind_int64(stmt, 1, b->foreign_to);
     else
@@ -203,12 +194,13 @@ static int log_unknown(cs_sqlite *b, int64_t *version, csync_error *err)
     SQ_API(b);
     sqlite3_stmt *stmt;
     csync_change change;
+    int headless = 0;
     int rc = sq_fixed(b, SQ_PARK_LIST, &stmt, err);
 
     while (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
         sq_read_parked(b, stmt, &change);
-        rc = CSYNC_OK;
-        if (!cs_backend_table(&b->base, change.table, strlen(change.table)))
+        rc = sq_is_headless(b, &change, &headless, err);
+        if (rc == CSYNC_OK && headless)
             rc = sq_log_append(b, (*version)++, &change, change.seq, err);
     }
     sqlite3_reset(stmt);

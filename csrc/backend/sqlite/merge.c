@@ -507,7 +507,7 @@ static int run(merge *m, size_t count, csync_error *err)
 static int settle_keys(cs_sqlite *b, csync_error *err)
 {
     int64_t on = 0;
-    int rc = sq_query_int(b, "PRAGMA foreign_keys", &on, err);
+    int rc = sq_fixed_int(b, SQ_FOREIGN_KEYS, &on, err);
 
     b->foreign_keys = on != 0;
     b->deferred = b->lenient = 0;

@@ -114,6 +114,8 @@ static int load(cs_sqlite *b, const char *origin, csync_error *err)
         rc = mend_session(b, err);
     if (rc == CSYNC_OK)
         rc = sq_settle_identity(b, origin != NULL, err);
+    if (rc == CSYNC_OK)
+        rc = sq_state_int(b, "copied_at", &b->copied_at, err);
     return rc == CSYNC_OK ? settle_origin(b, NULL, err) : rc;
 }
 

@@ -165,6 +165,28 @@ static int read_table(reading *r, cs_table *t, const char *after, csync_error *e
     return rc;
 }
 
+int sq_is_headless(cs_sqlite *b, const csync_change *parked, int *headless, csync_error *err)
+{
+    cs_table *t = cs_backend_table(&b->base, parked->table, strlen(parked->table));
+    csync_error why = CSYNC_ERROR_INIT;
+    cs_head head;
+    int rc;
+
+    *headless = 1;
+    if (!t)
+        return CSYNC_OK;
+    rc = sq_read_key(b, t, parked->pk, strlen(parked->pk), &why);
+    if (rc == CSYNC_EINVAL)
+        return CSYNC_OK;
+    if (rc == CSYNC_OK)
+        rc = sq_head_get(b, t, &head, NULL, NULL, &why);
+    if (rc != CSYNC_OK)
+        cs_error_copy(err, &why);
+    else
+        *headless = !head.found;
+    return rc;
+}
+
 /* Changes that no table here can hold have no head but are heads all the same. */
 static int read_unknown(reading *r, int64_t after, csync_error *err)
 {
@@ -180,10 +202,13 @@ static int read_unknown(reading *r, int64_t after, csync_error *err)
     sq_bind_int(b, stmt, 1, after);
     while (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
         int64_t ts = 0;
+        int headless = 0;
 
-        rc = CSYNC_OK;
         sq_read_parked(b, stmt, &c);
-        if (cs_backend_table(&b->base, c.table, strlen(c.table)))
+        rc = sq_is_headless(b, &c, &headless, err);
+        if (rc != CSYNC_OK)
+            break;
+        if (!headless)
             continue;
         r->full = is_full(r);
         if (r->full)
@@ -369,8 +394,8 @@ static int append_unseen(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, csync_ba
     return rc;
 }
 
-int sq_snapshot_unseen(cs_backend *base, const cs_snapshot *snapshot, size_t limit,
-                       csync_batch *batch, csync_error *err)
+int sq_snapshot_unseen(cs_backend *base, const cs_snapshot *snapshot, const unsigned char *served,
+                       size_t limit, csync_batch *batch, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
@@ -380,6 +405,8 @@ int sq_snapshot_unseen(cs_backend *base, const cs_snapshot *snapshot, size_t lim
     for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++) {
         cs_table *t = base->tables[i];
 
+        if (!served[i])
+            continue;
         rc = sq_table_stmt(b, t, SQT_HEADS_UNSEEN, &stmt, err);
         if (rc != CSYNC_OK)
             return rc;

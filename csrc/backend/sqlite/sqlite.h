@@ -88,6 +88,9 @@ enum sq_fixed {
     SQ_PARK_COUNT,
     SQ_SURPLUS_GET,
     SQ_SURPLUS_PUT,
+    SQ_FOREIGN_KEYS,
+    SQ_TEMP_TRIGGERS,
+    SQ_CONFLICT_COUNT,
     SQ_CONFLICT_ADD,
     SQ_CONFLICT_LIST,
     SQ_SUBSCRIPTION_GET,
@@ -152,6 +155,7 @@ typedef struct cs_sqlite {
     int suppressed_writes; /* the suppressed transaction may have written rows */
     int flag_set; /* _sync_session.sync_active is 1 in the open transaction */
     int64_t me; /* id of base.origin */
+    int64_t copied_at; /* the log's end when the file was found to be a copy; 0: it is none */
     char epoch[SQ_EPOCH_ID_SIZE]; /* that this handle has begun; "": none yet */
     int epoch_new; /* in the open transaction */
     char *last_origin; /* the origin looked up last ... */
@@ -191,6 +195,8 @@ int sq_step(cs_sqlite *b, sqlite3_stmt *stmt,
 int sq_run(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err); /* step to the end, reset */
 int sq_exec(cs_sqlite *b, const char *sql, csync_error *err);
 int sq_exec_buf(cs_sqlite *b, cs_buf *sql, csync_error *err); /* runs and frees */
+/* The first column of the first row; 0: there is none. */
+int sq_fixed_int(cs_sqlite *b, enum sq_fixed which, int64_t *out, csync_error *err);
 int sq_query_int(cs_sqlite *b, const char *sql, int64_t *out, csync_error *err);
 void sq_forget_table(cs_sqlite *b, cs_table *t); /* finalises its statements and frees it */
 void sq_forget_all(cs_sqlite *b);
@@ -283,8 +289,10 @@ int sq_snapshot_get(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *
 int sq_snapshot_put(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
 int sq_forget_via(cs_backend *b, int64_t peer, csync_error *err);
 int sq_snapshot_seen(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
-int sq_snapshot_unseen(cs_backend *b, const cs_snapshot *snapshot, size_t limit, csync_batch *batch,
-                       csync_error *err);
+int sq_snapshot_unseen(cs_backend *b, const cs_snapshot *snapshot, const unsigned char *served,
+                       size_t limit, csync_batch *batch, csync_error *err);
+/* *headless 1: the parked change is its row's only trace: there is no table for it, or none that has its key. */
+int sq_is_headless(cs_sqlite *b, const csync_change *parked, int *headless, csync_error *err);
 
 /* restamp.c */
 int sq_stamp_again(cs_backend *b, int64_t ts, int64_t *count, csync_error *err);

@@ -190,7 +190,10 @@ static int read_clock(cs_sqlite *b, enum sq_fixed which, int64_t *ts, csync_erro
 
 int sq_stamp_now(cs_backend *base, int64_t *ts, csync_error *err)
 {
-    return read_clock((cs_sqlite *)base, SQ_CLOCK_GET, ts, err);
+    int rc = read_clock((cs_sqlite *)base, SQ_CLOCK_GET, ts, err);
+
+    /* the next edit has to be stamped above this one, even if the wall clock steps back between them */
+    return rc == CSYNC_OK && CS_RULE(OWN_STAMPS) ? sq_raise_clock(base, *ts, err) : rc;
 }
 
 int sq_wall_clock(cs_backend *base, int64_t *ts, csync_error *err)
@@ -315,9 +318,9 @@ int sq_state(cs_backend *base, csync_state *out, csync_error *err)
     if (rc == CSYNC_OK)
         rc = sq_state_int(b, "last_push_version", &out->last_push_version, err);
     if (rc == CSYNC_OK)
-        rc = sq_query_int(b, "SELECT count(*) FROM main._sync_parked", &out->parked, err);
+        rc = sq_fixed_int(b, SQ_PARK_COUNT, &out->parked, err);
     if (rc == CSYNC_OK)
-        rc = sq_query_int(b, "SELECT count(*) FROM main._sync_conflicts", &out->conflicts, err);
+        rc = sq_fixed_int(b, SQ_CONFLICT_COUNT, &out->conflicts, err);
     return rc;
 }
 

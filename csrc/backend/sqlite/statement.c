@@ -111,6 +111,9 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_PARK_COUNT] = "SELECT count(*) FROM main._sync_parked",
     [SQ_SURPLUS_GET] = "SELECT surplus FROM main._sync_tables WHERE id=?1",
     [SQ_SURPLUS_PUT] = "UPDATE main._sync_tables SET surplus=?2 WHERE id=?1",
+    [SQ_FOREIGN_KEYS] = "PRAGMA foreign_keys",
+    [SQ_TEMP_TRIGGERS] = "SELECT count(*) FROM temp.sqlite_master WHERE type='trigger'",
+    [SQ_CONFLICT_COUNT] = "SELECT count(*) FROM main._sync_conflicts",
     [SQ_CONFLICT_ADD] =
         "INSERT INTO main._sync_conflicts(at,table_name,pk_value,strategy,decision,"
         "loser_operation,loser_payload,loser_origin,loser_timestamp,loser_seq,"
@@ -252,6 +255,21 @@ int sq_exec_buf(cs_sqlite *b, cs_buf *sql, csync_error *err)
     if (rc == CSYNC_OK)
         rc = sq_exec(b, sql->data, err);
     cs_buf_free(sql);
+    return rc;
+}
+
+int sq_fixed_int(cs_sqlite *b, enum sq_fixed which, int64_t *out, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, which, &stmt, err);
+
+    *out = 0;
+    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
+        *out = sqlite3_column_int64(stmt, 0);
+        rc = CSYNC_OK;
+    }
+    sqlite3_reset(stmt);
     return rc;
 }
 

@@ -43,9 +43,7 @@ static int may_switch(cs_sqlite *b)
 
     if (!b->owned || !b->only_our_triggers)
         return 0;
-    return sq_query_int(b, "SELECT count(*) FROM temp.sqlite_master WHERE type='trigger'",
-                        &temporary, NULL) == CSYNC_OK &&
-           temporary == 0;
+    return sq_fixed_int(b, SQ_TEMP_TRIGGERS, &temporary, NULL) == CSYNC_OK && temporary == 0;
 }
 
 int sq_suppress(cs_backend *base, int on, csync_error *err)

@@ -137,14 +137,16 @@ static void heads_take(cs_buf *s, const cs_table *t)
     heads_take_many(s, t, SQ_BULK);
 }
 
+/* What a peer has becomes the base, and what somebody else made: an edit here has seen it. */
 static void head_fold(cs_buf *s, const cs_table *t)
 {
     static const char *const names[] = {"version", "ts", "origin", "seq"};
 
     head_upsert(s, t, 1);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        cs_buf_printf(s, ",base_%s=CASE WHEN state&%d THEN %s ELSE base_%s END", names[i],
-                      SQ_AGREED, names[i], names[i]);
+        cs_buf_printf(
+            s, ",base_%s=CASE WHEN state&%d OR origin<>excluded.origin THEN %s ELSE base_%s END",
+            names[i], SQ_AGREED, names[i], names[i]);
 }
 
 /* An older change that the peer has cannot make an agreed head less agreed. */
@@ -246,11 +248,12 @@ static void heads_latest(cs_buf *s, const cs_table *t)
     put_heads_name(s, t);
 }
 
-/* A delete that could not be carried out is still to be done. */
+/* A delete that could not be carried out is still to be done. Of one that is not in the log no position says who has
+ * seen it. */
 static void put_tombstones_where(cs_buf *s, const cs_table *t)
 {
     put_heads_name(s, t);
-    cs_buf_printf(s, " WHERE state&%d AND parked=0 AND version<=?1", SQ_DELETED);
+    cs_buf_printf(s, " WHERE state&%d AND parked=0 AND version>0 AND version<=?1", SQ_DELETED);
 }
 
 static void tombstones(cs_buf *s, const cs_table *t)

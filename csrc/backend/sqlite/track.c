@@ -7,16 +7,7 @@
 
 static int schema_version(cs_sqlite *b, int64_t *out, csync_error *err)
 {
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_SCHEMA_VERSION, &stmt, err);
-
-    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
-        *out = sqlite3_column_int64(stmt, 0);
-        rc = CSYNC_OK;
-    }
-    sqlite3_reset(stmt);
-    return rc;
+    return sq_fixed_int(b, SQ_SCHEMA_VERSION, out, err);
 }
 
 /* Asked in every transaction, so what other processes may have switched on is read here too. */

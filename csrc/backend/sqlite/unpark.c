@@ -135,18 +135,7 @@ static int try_all(cs_sqlite *b, waiting *w, int *entered, int *cycle, csync_err
 
 int sq_parked_count(cs_backend *base, int64_t *out, csync_error *err)
 {
-    cs_sqlite *b = (cs_sqlite *)base;
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_PARK_COUNT, &stmt, err);
-
-    *out = 0;
-    if (rc == CSYNC_OK && (rc = sq_step(b, stmt, err)) == 1) {
-        *out = sqlite3_column_int64(stmt, 0);
-        rc = CSYNC_OK;
-    }
-    sqlite3_reset(stmt);
-    return rc;
+    return sq_fixed_int((cs_sqlite *)base, SQ_PARK_COUNT, out, err);
 }
 
 /* Rows of a cycle let each other in: all at once, then those without a parent go out again. Should that

@@ -31,7 +31,7 @@ static const char usage[] =
     "  --trace         print every event of the run\n"
     "  --file F        run the seeds that F lists first (the first word of a line; # comments)\n"
     "  --without RULE  switch a rule off; --rules lists them\n"
-    "  --ablate        switch each rule off in turn, at most --runs seeds each, and print when it was noticed\n";
+    "  --ablate[=RULE] switch each rule off in turn, at most --runs seeds each, and print when it was noticed\n";
 
 /* ---- one seed ---- */
 
@@ -219,12 +219,16 @@ static int ablate_one(size_t rule, uint64_t first, uint64_t runs)
 }
 
 /* Each in a process of its own: a rule less may well mean a crash. */
-static int ablate(uint64_t first, uint64_t runs, unsigned jobs)
+static int ablate(const char *only, uint64_t first, uint64_t runs, unsigned jobs)
 {
     int missed = 0, running = 0, status;
 
     for (size_t i = 0; i < CS_RULE_COUNT || running;) {
         fflush(stdout);
+        if (i < CS_RULE_COUNT && only && strcmp(only, rules[i].name) != 0) {
+            i++;
+            continue;
+        }
         if (i < CS_RULE_COUNT && running < (int)jobs) {
             if (fork() == 0)
                 _exit(ablate_one(i, first, runs));
@@ -236,7 +240,9 @@ static int ablate(uint64_t first, uint64_t runs, unsigned jobs)
         running--;
         missed += !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
-    printf("sim: %d of %d rules noticed when they are off\n", CS_RULE_COUNT - missed, CS_RULE_COUNT);
+    if (!only)
+        printf("sim: %d of %d rules noticed when they are off\n", CS_RULE_COUNT - missed,
+               CS_RULE_COUNT);
     return missed > 0;
 }
 
@@ -263,10 +269,11 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"runs", 1, NULL, 'n'},   {"seed", 1, NULL, 's'},
                                             {"jobs", 1, NULL, 'j'},   {"trace", 0, NULL, 't'},
                                             {"file", 1, NULL, 'f'},   {"without", 1, NULL, 'w'},
-                                            {"ablate", 0, NULL, 'a'}, {"rules", 0, NULL, 'r'},
+                                            {"ablate", 2, NULL, 'a'}, {"rules", 0, NULL, 'r'},
                                             {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
     uint64_t runs = 0, seed = 0;
     unsigned jobs = 2;
+    const char *only = NULL;
     int trace = 0, ablation = 0, c;
 
     disk_init();
@@ -294,6 +301,7 @@ int main(int argc, char **argv)
             break;
         case 'a':
             ablation = 1;
+            only = optarg;
             break;
         case 'r':
             return list_rules();
@@ -306,7 +314,7 @@ int main(int argc, char **argv)
         }
     }
     if (ablation)
-        return ablate(seed ? seed : 1, runs ? runs : 1000, jobs ? jobs : 1);
+        return ablate(only, seed ? seed : 1, runs ? runs : 1000, jobs ? jobs : 1);
     if (seed && !runs)
         return run_one(seed, trace);
     return run_many(seed ? seed : 1, runs ? runs : 2000, jobs ? jobs : 1);

@@ -155,15 +155,19 @@ static char *take_push(world *w, int to, const char *json, int damaged)
     csync_outcome *outcome = NULL;
     csync_batch *batch = parse(w, json);
     char *answer = NULL;
+    int64_t position;
     int rc;
 
     if (!batch)
         return NULL;
+    position = oracle_position(w, r, batch);
     replica_clock(w, r);
     rc = csync_apply(r->handle, batch, NULL, &outcome, &result, &err);
     event(w, "    replica %d takes it: %d, %zu outcomes, position %lld", to, rc,
           csync_outcome_count(outcome), (long long)csync_outcome_position(outcome));
     (void)csync_batch_get_info(batch, &info);
+    if (result.batches)
+        oracle_continues(w, r, batch, position);
     if (settled(w, r, batch, outcome, result.batches > 0 ? CERTAIN : 0,
                 info.compare ? CSYNC_CUSTOM : CSYNC_LAST_WRITE_WINS))
         rc = CSYNC_ENET;
@@ -249,15 +253,18 @@ static void feed_page(world *w, edge *l, const char *json, enum fate fate)
     replica *r = &w->replicas[l->from];
     csync_error err = CSYNC_ERROR_INIT;
     csync_batch *page = parse(w, json);
-    int64_t before = batches(l);
+    int64_t before = batches(l), position;
     int rc, taken;
 
     if (!page)
         return;
+    position = oracle_position(w, r, page);
     replica_clock(w, r);
     rc = csync_session_page(l->session, page, &err);
     taken = batches(l) > before;
     event(w, "    replica %d %s it: %d", r->index, taken ? "takes" : "drops", rc);
+    if (taken)
+        oracle_continues(w, r, page, position);
     if (settled(w, r, page, NULL, taken ? CERTAIN : 0, l->strategy))
         rc = CSYNC_ENET;
     else if (rc != CSYNC_OK && !(fate == DAMAGED && rc == CSYNC_EHASH) && fate != OLD_ANSWER)

@@ -170,7 +170,8 @@ void oracle_close(replica *r)
 {
     sqlite3_finalize(r->log);
     sqlite3_finalize(r->unfolded);
-    r->log = r->unfolded = NULL;
+    sqlite3_finalize(r->position);
+    r->log = r->unfolded = r->position = NULL;
     for (int t = 0; t < TABLES; t++) {
         sqlite3_finalize(r->heads[t]);
         r->heads[t] = NULL;
@@ -411,6 +412,32 @@ void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int take
     observe(w, r, incoming, taken, strategy);
 }
 
+/* How far the replica has the log of the batch's maker. */
+int64_t oracle_position(world *w, replica *r, const csync_batch *batch)
+{
+    csync_batch_info info = {.struct_size = sizeof info};
+    sqlite3_stmt *stmt = query(w, r, &r->position, "SELECT pulled FROM _sync_peers WHERE peer=?1");
+    int64_t position = 0;
+
+    (void)csync_batch_get_info(batch, &info);
+    sqlite3_bind_text(stmt, 1, info.origin, -1, SQLITE_STATIC);
+    if (sqlite3_step(stmt) == SQLITE_ROW)
+        position = sqlite3_column_int64(stmt, 0);
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
+    return position;
+}
+
+void oracle_continues(world *w, replica *r, const csync_batch *batch, int64_t position)
+{
+    csync_batch_info info = {.struct_size = sizeof info};
+
+    (void)csync_batch_get_info(batch, &info);
+    if (!info.from_cursor && info.from_version != position)
+        finding(w, "gap", "replica %d stands at %lld of %s and takes a batch after %lld", r->index,
+                (long long)position, info.origin, (long long)info.from_version);
+}
+
 /* Deleted rows are forgotten, none other. */
 void oracle_forgot(world *w, replica *r)
 {
@@ -435,7 +462,8 @@ void oracle_conflict(world *w, const csync_change *local, const csync_change *re
 {
     int ours = find_public(w, local), theirs = find_public(w, remote);
 
-    if (ours >= 0 && theirs >= 0 && w->changes[ours].ancestors[theirs / 8] >> theirs % 8 & 1)
+    if (ours >= 0 && theirs >= 0 && !w->restored &&
+        w->changes[ours].ancestors[theirs / 8] >> theirs % 8 & 1)
         finding(w, "false conflict", "change %d of %s has seen change %d", ours,
                 key_text(w->changes[ours].key), theirs);
 }

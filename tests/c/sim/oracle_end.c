@@ -97,6 +97,22 @@ static int is_replaced(const world *w, int i, int head)
     return 0;
 }
 
+/* 1: change i deletes the row, or a greater one does. */
+static int is_deleted(const world *w, int i)
+{
+    for (int d = 0; d < w->change_count; d++)
+        if (w->changes[d].deleted && w->changes[d].key == w->changes[i].key &&
+            (d == i || oracle_beats(w, d, i)))
+            return 1;
+    return 0;
+}
+
+/* Deletes that are forgotten: whichever of them is still known says the same. */
+static int is_gone(const world *w, int head)
+{
+    return w->purged && (head < 0 || w->changes[head].deleted);
+}
+
 static int survivor(const world *w, int key)
 {
     int head = -1;
@@ -130,7 +146,7 @@ static void check_lost(world *w)
         const change *c = &w->changes[i];
         int head = survivor(w, c->key);
 
-        if (head == i || c->ts == 0 || (head < 0 && w->purged && c->deleted))
+        if (head == i || c->ts == 0 || (is_gone(w, head) && is_deleted(w, i)))
             continue;
         if (!w->config.strategies && (oracle_beats(w, i, head) || saw(w, i, head)))
             finding(w, "lost", "change %d of %s beats the survivor %d", i, key_text(c->key), head);
@@ -203,6 +219,15 @@ static void check_parked(world *w, replica *r)
                         r->index, idle[i].sql);
 }
 
+/* Where everybody is known and nobody is stale, no row is taken for one whose delete is forgotten. */
+static void check_killed(world *w, replica *r)
+{
+    if (w->config.events == EVENT_PURGE &&
+        number(w, r, "SELECT count(*) FROM _sync_conflicts WHERE strategy='forgotten delete'") > 0)
+        finding(w, "killed", "replica %d deleted a row because its delete might be forgotten",
+                r->index);
+}
+
 static void check_integrity(world *w, replica *r)
 {
     if (number(w, r, "SELECT count(*) FROM pragma_foreign_key_check") != 0)
@@ -220,6 +245,7 @@ void oracle_end(world *w)
     for (int i = 0; i < w->count; i++) {
         check_rows(w, &w->replicas[i]);
         check_parked(w, &w->replicas[i]);
+        check_killed(w, &w->replicas[i]);
         check_integrity(w, &w->replicas[i]);
     }
 }

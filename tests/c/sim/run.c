@@ -54,7 +54,7 @@ static void plan_config(config *c, rng *g)
 
     memset(c, 0, sizeof *c);
     c->replicas = sizes[rng_below(g, 10)];
-    c->topology = (int)rng_below(g, TOPOLOGIES);
+    c->topology = rng_chance(g, 20) ? STAR : (int)rng_below(g, TOPOLOGIES);
     c->strategies = c->topology == STAR ? rng_range(g, 0, EVERY_EDIT) : 0;
     c->push = c->strategies || rng_chance(g, 50);
     c->tables = 1 << rng_below(g, TABLES) | 1 << rng_below(g, TABLES);
@@ -70,24 +70,33 @@ static void plan_config(config *c, rng *g)
     c->rows_before = c->tables & 1 && rng_chance(g, 20);
     c->schema_change = rng_chance(g, 10);
     if (rng_chance(g, 65))
-        c->events = (int)rng_below(g, 32);
+        c->events = (int)rng_below(g, 64);
+    else if (rng_chance(g, 50))
+        c->events = EVENT_PURGE;
+    c->heavy = rng_chance(g, 50);
+    if (c->heavy) /* what is rare meets more often where there is less of the rest */
+        c->keys = rng_range(g, 1, 2);
 }
 
 static enum step_kind plan_step(const config *c, rng *g)
 {
-    unsigned luck = rng_below(g, 100);
-
     static const struct {
         int event;
         enum step_kind kind;
-    } others[] = {{EVENT_PURGE, PURGE},     {EVENT_PURGE, PURGE},    {EVENT_PURGE, PURGE},
-                  {EVENT_RESTORE, BACKUP},  {EVENT_RESTORE, BACKUP}, {EVENT_RESTORE, RESTORE},
-                  {EVENT_RESTORE, RESTORE}, {EVENT_COPY, COPY},      {EVENT_NEWCOMER, NEWCOMER},
-                  {EVENT_EDGE, EDGE},       {EVENT_PURGE, DAYS}};
-    unsigned other = rng_below(g, 44);
+        unsigned percent, heavy; /* of all steps */
+    } others[] = {{EVENT_PURGE, PURGE, 5, 14},   {EVENT_STALE, DAYS, 2, 3},
+                  {EVENT_RESTORE, BACKUP, 3, 5}, {EVENT_RESTORE, RESTORE, 3, 7},
+                  {EVENT_COPY, COPY, 2, 2},      {EVENT_NEWCOMER, NEWCOMER, 2, 4},
+                  {EVENT_EDGE, EDGE, 2, 4}};
+    unsigned luck = rng_below(g, 100), sum = 0;
 
-    if (other < sizeof others / sizeof *others && c->events & others[other].event)
-        return others[other].kind;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (c->events & others[i].event)
+            sum += c->heavy ? others[i].heavy : others[i].percent;
+        if (luck < sum)
+            return others[i].kind;
+    }
+    luck = rng_below(g, 100);
     if (luck < 42)
         return WRITE;
     if (luck < 88)
@@ -243,30 +252,50 @@ static void meet_neighbours(world *w, int index, rng *g)
                 net_advance(w, i, 1000, g);
 }
 
-static void do_purge(world *w, rng *g)
+/* All of them meet once: whoever is known to exist is waited for. */
+static void introduce(world *w, rng *g)
 {
-    replica *r = pick(w, g);
-    csync_purge_options o = {sizeof o, rng_chance(g, 30)};
+    int faults = w->faults;
+
+    w->faults = 0;
+    for (int i = 0; i < w->link_count; i++)
+        net_advance(w, i, 1000, g);
+    w->faults = faults;
+}
+
+static void purge(world *w, replica *r, int stale_days)
+{
+    csync_purge_options o = {sizeof o, stale_days};
     csync_purged out = {.struct_size = sizeof out};
     csync_error err = CSYNC_ERROR_INIT;
     int rc;
 
-    if (rng_chance(g, 75))
-        meet_neighbours(w, r->index, g);
-    arm(w, r->index, g);
     replica_clock(w, r);
     rc = csync_purge(r->handle, &o, &out, &err);
     event(w, "  replica %d purges%s: up to %lld, %lld entries, %lld deleted rows", r->index,
-          o.stale_days ? " (clients are stale after a day)" : "", (long long)out.version,
+          stale_days ? " (clients are stale after a day)" : "", (long long)out.version,
           (long long)out.entries, (long long)out.tombstones);
     w->purged = 1;
     if (disk_dead(r->index))
         replica_recover(w, r);
     else if (rc != CSYNC_OK)
         finding(w, "error", "csync_purge on replica %d: %s", r->index, err.message);
-    disk_arm(r->index, 0, 0, 0);
     oracle_forgot(w, r);
     oracle_observe(w, r, NULL, NULL, 0, 0);
+}
+
+static void do_purge(world *w, rng *g)
+{
+    replica *r = pick(w, g);
+    int stale_days = rng_chance(g, 30);
+
+    if (!w->purged && w->config.events == EVENT_PURGE)
+        introduce(w, g);
+    if (rng_chance(g, 75))
+        meet_neighbours(w, r->index, g);
+    arm(w, r->index, g);
+    purge(w, r, w->config.events == EVENT_PURGE ? 0 : stale_days);
+    disk_arm(r->index, 0, 0, 0);
 }
 
 static void do_backup(world *w, rng *g)
@@ -291,6 +320,13 @@ static void do_restore(world *w, rng *g)
         r = &w->replicas[i];
     if (!r->backup)
         return;
+    if (w->config.events & EVENT_PURGE &&
+        rng_chance(g, 40)) { /* what it will lack is trimmed elsewhere */
+        introduce(w, g);
+        introduce(w, g);
+        for (int i = 0; i < w->count; i++)
+            purge(w, &w->replicas[i], 0);
+    }
     event(w, "  replica %d is restored from its backup", r->index);
     replica_close(w, r);
     disk_restore(r->index, r->backup);
@@ -327,7 +363,7 @@ static void do_copy(world *w, rng *g)
     copy->handle = NULL;
     copy->app = NULL;
     copy->backup = NULL;
-    copy->log = copy->unfolded = NULL;
+    copy->log = copy->unfolded = copy->position = NULL;
     memset(copy->heads, 0, sizeof copy->heads);
     if (w->config.strategies) /* a copy of the server is a client too */
         copy->strategy = rng_range(g, CSYNC_CLIENT_WINS, CSYNC_CUSTOM);
@@ -357,10 +393,26 @@ static void do_edge(world *w, rng *g)
     join(w, a, b);
 }
 
-static void do_days(world *w)
+/* One replica is away while the others go on, and forget. */
+static void do_days(world *w, rng *g)
 {
-    event(w, "  two days pass");
+    int away = (int)rng_below(g, (unsigned)w->count);
+
+    event(w, "  two days pass; replica %d is away", away);
     w->now += INT64_C(2) * 86400000;
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < w->link_count; i++)
+            if (w->links[i].from != away && w->links[i].to != away)
+                net_advance(w, i, 1000, g);
+        for (int i = 0; round < 2 && i < w->count; i++)
+            if (i != away && rng_chance(g, 50)) {
+                schema_write(w, &w->replicas[i], g);
+                oracle_observe(w, &w->replicas[i], NULL, NULL, 0, 0);
+            }
+    }
+    for (int i = 0; i < w->count && w->config.events & EVENT_PURGE; i++)
+        if (i != away)
+            purge(w, &w->replicas[i], 1);
 }
 
 static void do_step(world *w, int i)
@@ -410,7 +462,7 @@ static void do_step(world *w, int i)
         do_edge(w, &g);
         break;
     case DAYS:
-        do_days(w);
+        do_days(w, &g);
         break;
     }
 }

@@ -255,7 +255,7 @@ static void random_sql(world *w, replica *r, rng *g, char *out, size_t size)
     char where[40];
 
     key_where(table, n, where, sizeof where);
-    if (luck < 26 || (luck >= 90 && w->config.events & EVENT_PURGE))
+    if (luck < 26 || (luck >= 85 && w->config.events & EVENT_PURGE))
         snprintf(out, size, "DELETE FROM %s WHERE %s", table_names[table], where);
     else if (luck < 33)
         rekey_sql(w, table, n, g, out, size);

@@ -88,6 +88,7 @@ typedef struct config {
     int rows_before; /* rows are there before track */
     int schema_change;
     int events; /* mask of enum chance_event */
+    int heavy; /* many of them */
 } config;
 
 enum fault {
@@ -105,7 +106,8 @@ enum chance_event {
     EVENT_RESTORE = 2,
     EVENT_COPY = 4,
     EVENT_NEWCOMER = 8,
-    EVENT_EDGE = 16
+    EVENT_EDGE = 16,
+    EVENT_STALE = 32
 };
 
 typedef struct replica {
@@ -128,7 +130,7 @@ typedef struct replica {
     int64_t backup_seen;
     int backup_column;
     /* the oracle's queries */
-    sqlite3_stmt *log, *unfolded, *heads[TABLES];
+    sqlite3_stmt *log, *unfolded, *position, *heads[TABLES];
 } replica;
 
 typedef struct edge {
@@ -240,6 +242,9 @@ enum {
  * batch: what it was given; strategy: under which. */
 void oracle_observe(world *w, replica *r, const csync_batch *batch, const csync_outcome *outcome,
                     int taken, int strategy);
+/* Before and after a batch is given to it: what does not continue its position must not be taken. */
+int64_t oracle_position(world *w, replica *r, const csync_batch *batch);
+void oracle_continues(world *w, replica *r, const csync_batch *batch, int64_t position);
 void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int taken, int strategy);
 void oracle_forgot(world *w, replica *r); /* it was purged */
 void oracle_hold(world *w); /* the faults have stopped */
