@@ -244,8 +244,8 @@ int pg_snapshot_get(cs_backend *base, int64_t peer, cs_snapshot *out, csync_erro
 int pg_snapshot_put(cs_backend *base, int64_t peer, cs_snapshot *s, csync_error *err);
 int pg_forget_via(cs_backend *base, int64_t peer, csync_error *err);
 int pg_snapshot_seen(cs_backend *base, const cs_item *item, int64_t number, csync_error *err);
-int pg_snapshot_unseen(cs_backend *base, const cs_snapshot *s, size_t limit, csync_batch *batch,
-                       csync_error *err);
+int pg_snapshot_unseen(cs_backend *base, const cs_snapshot *s, const unsigned char *served,
+                       size_t limit, csync_batch *batch, csync_error *err);
 
 /* query.c */
 int pg_execute(cs_backend *base, const char *sql, const csync_value *params, size_t count,

@@ -323,32 +323,40 @@ int pg_snapshot_seen(cs_backend *base, const cs_item *item, int64_t number, csyn
                   err);
 }
 
-int pg_snapshot_unseen(cs_backend *base, const cs_snapshot *s, size_t limit, csync_batch *batch,
-                       csync_error *err)
+static int append_unseen(cs_pg *b, const cs_table *t, const cs_snapshot *s, size_t limit,
+                         csync_batch *batch, csync_error *err)
 {
-    cs_pg *b = (cs_pg *)base;
     pg_args a = {.count = 0};
     PGresult *r;
     int rc;
 
     pg_int(&a, s->number);
     pg_int(&a, s->floor_ts);
-    pg_text(&a, base->origin);
-    pg_int(&a, (int64_t)limit);
-    rc = pg_run(
-        b,
-        "SELECT t.name,r.pk FROM csync._sync_rows r JOIN csync._sync_tables t ON t.id=r.table_id "
-        "WHERE r.seen<>$1 AND r.state&1=0 AND r.ts<=$2 AND (r.state&2<>0 OR r.base_origin IS NOT "
-        "NULL OR r.origin<>$3) LIMIT $4",
-        &a, &r, err);
+    pg_text(&a, b->base.origin);
+    pg_int(&a, (int64_t)(limit - batch->count));
+    pg_int(&a, t->id);
+    rc = pg_run(b,
+                "SELECT pk FROM csync._sync_rows WHERE table_id=$5 AND seen<>$1 AND state&1=0 AND ts<=$2 "
+                "AND (state&2<>0 OR base_origin IS NOT NULL OR origin<>$3) LIMIT $4",
+                &a, &r, err);
     for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, r) : 0; rc == CSYNC_OK && i < n; i++) {
-        csync_change c = {.struct_size = sizeof c, .table = pg_cell(b, r, i, 0)};
+        csync_change c = {.struct_size = sizeof c, .table = t->name, .pk = pg_cell(b, r, i, 0)};
 
         c.operation = CSYNC_DELETE;
-        c.pk = pg_cell(b, r, i, 1);
-        c.origin = base->origin;
+        c.origin = b->base.origin;
         rc = cs_batch_append(batch, &c, 0, err);
     }
     pg_clear(b, r);
+    return rc;
+}
+
+int pg_snapshot_unseen(cs_backend *base, const cs_snapshot *s, const unsigned char *served,
+                       size_t limit, csync_batch *batch, csync_error *err)
+{
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++)
+        if (served[i] && batch->count < limit)
+            rc = append_unseen((cs_pg *)base, base->tables[i], s, limit, batch, err);
     return rc;
 }
