@@ -46,7 +46,8 @@ static int put_client(csync *c, void *ctx, csync_error *err)
     if (rc == CSYNC_OK && (a->version < 0 || a->version > top))
         rc = cs_fail(err, CSYNC_EINVAL, "version %lld is not in the log, which ends with %lld",
                      (long long)a->version, (long long)top);
-    return rc == CSYNC_OK ? c->backend->ops->client_put(c->backend, a->origin, a->version, err) : rc;
+    return rc == CSYNC_OK ? c->backend->ops->client_put(c->backend, a->origin, a->version, 0, err)
+                          : rc;
 }
 
 int csync_register_client(csync *replica, const char *origin, int64_t version, csync_error *err)

@@ -516,7 +516,8 @@ CSYNC_API void csync_subscription_close(csync_subscription *subscription);
 /* ---- Clients and tombstones ------------------------------------------------------------------------
  * Whoever asks this replica for changes under its origin, or was pushed to, is a client, with the version up to
  * which it has this replica's log. Deletes have to be remembered until every client knows of them. A client that
- * was silent for 90 days is stale: it no longer holds anything up, and has to take a snapshot when it is back. */
+ * was silent for 90 days is stale: it no longer holds anything up, and has to take a snapshot when it is back. A
+ * peer that this replica pushes to is never stale; csync_forget_client gives it up. */
 
 /* Counts `origin` as a client that has this replica's log up to `version`. CSYNC_EINVAL: no origin, or beyond
  * the end of the log. */

@@ -12,6 +12,12 @@ void cs_item_refuse(cs_item *item, int status, const char *reason, const char *m
     item->reason = reason;
 }
 
+int cs_backend_made(const cs_backend *b, const csync_change *change)
+{
+    return strcmp(change->origin, b->origin) == 0 ||
+           (change->seq <= b->copied_at && strcmp(change->origin, b->copied_from) == 0);
+}
+
 cs_table *cs_backend_table(const cs_backend *b, const char *name, size_t len)
 {
     size_t low = 0, high = b->table_count;

@@ -18,6 +18,7 @@ typedef struct cs_backend cs_backend;
 typedef struct cs_head {
     int found;
     int64_t version; /* of its log entry here; 0: not logged */
+    int64_t via; /* the peer that it came from; 0: made here, or offered to all */
     cs_stamp stamp; /* origin borrowed from the backend until it is closed */
     int deleted, parked;
     int agreed; /* a peer has exactly this change */
@@ -54,6 +55,8 @@ typedef struct cs_peer {
     int64_t id; /* 0: not stored yet */
     cs_position pulled; /* this replica has the peer's log up to here, asked for or pushed by the peer */
     cs_position pushed; /* the peer has this replica's log up to here, as far as this replica knows */
+    int unheard; /* it was given every row, but not the deletes that are forgotten here; what it has is not
+                    read yet */
 } cs_peer;
 
 /* What this replica's log says of a position that somebody has in it. */
@@ -76,6 +79,7 @@ typedef struct cs_snapshot {
     int64_t number; /* of all snapshots read here; 0: none is being read */
     cs_position at; /* where the peer's log goes on after it */
     int64_t floor_ts; /* the peer may have forgotten deletes up to here */
+    int64_t known; /* entries of this replica's log up to here the peer has had; not stored */
     cs_buf cursor; /* where it goes on */
 } cs_snapshot;
 
@@ -218,7 +222,9 @@ typedef struct cs_backend_ops {
     int (*snapshot_unseen)(cs_backend *b, const cs_snapshot *snapshot, const unsigned char *served,
                            size_t limit, csync_batch *batch, csync_error *err);
 
-    int (*client_put)(cs_backend *b, const char *origin, int64_t version, csync_error *err);
+    /* `goes_there` 1: this replica pushes to it, so it is never stale; once said, it holds. */
+    int (*client_put)(cs_backend *b, const char *origin, int64_t version, int goes_there,
+                      csync_error *err);
     /* Milliseconds since the client was heard of; INT64_MAX: never. */
     int (*client_silence)(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
     int (*client_forget)(cs_backend *b, const char *origin, csync_error *err); /* CSYNC_ENOTFOUND */
@@ -262,6 +268,8 @@ struct cs_backend {
     cs_table **tables; /* tracked, in order of name */
     size_t table_count;
     char origin[CSYNC_ORIGIN_SIZE];
+    char copied_from[CSYNC_ORIGIN_SIZE]; /* whose file this is a copy of, and its log's end then; "" and 0: */
+    int64_t copied_at; /* it is none */
     int relay; /* applied changes are logged; known within a transaction */
     const atomic_int *cancelled; /* set while the call is to stop; NULL until there is a handle */
     int impatient; /* do not wait for another writer */
@@ -269,6 +277,8 @@ struct cs_backend {
 
 /* Sets status, reason (static text) and message of an item that is refused or parked. */
 void cs_item_refuse(cs_item *item, int status, const char *reason, const char *message);
+/* It was made here, or in the file that this replica is a copy of before it was copied. */
+int cs_backend_made(const cs_backend *b, const csync_change *change);
 cs_table *cs_backend_table(const cs_backend *b, const char *name, size_t len); /* NULL: not tracked */
 
 /* Uses the copy of SQLite that `dl_handle` leads to; NULL: the process's own, else the system's. */

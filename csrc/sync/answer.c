@@ -146,6 +146,20 @@ static int decide(csync *c, answering *w, csync_error *err)
     return rc;
 }
 
+/* A peer that was given every row has the log, but has not heard of the deletes that are forgotten. */
+static int note_unheard(csync *c, answering *w, csync_error *err)
+{
+    const csync_batch *batch = w->a->batch;
+    cs_floors floors;
+    int rc;
+
+    if (!w->a->taken || !batch->cursor || batch->has_more)
+        return CSYNC_OK;
+    rc = c->backend->ops->floors(c->backend, &floors, err);
+    w->peer.unheard = rc == CSYNC_OK && floors.tombstones > 0;
+    return rc;
+}
+
 static int take_answer(csync *c, answering *w, csync_error *err)
 {
     cs_backend *b = c->backend;
@@ -161,9 +175,11 @@ static int take_answer(csync *c, answering *w, csync_error *err)
         rc = decide(c, w, err);
     w->peer.pushed = w->a->position;
     if (rc == CSYNC_OK)
+        rc = note_unheard(c, w, err);
+    if (rc == CSYNC_OK)
         rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
     if (rc == CSYNC_OK && w->peer.pushed.version)
-        rc = b->ops->client_put(b, w->a->peer, w->peer.pushed.version, err);
+        rc = b->ops->client_put(b, w->a->peer, w->peer.pushed.version, 1, err);
     if (rc == CSYNC_OK)
         rc = b->ops->parked_count(b, &w->result.parked, err);
     return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;

@@ -144,8 +144,8 @@ static int check_fresh(csync *c, work *w, csync_error *err)
     rc = cs_known_version(c, &said, &knew, err);
     if (rc == CSYNC_OK)
         rc = cs_known_version(c, &w->peer.pushed, &knows, err);
-    w->changes.fresh = knew >= floors.tombstones;
-    w->stale = !w->changes.fresh && knows >= floors.tombstones;
+    w->changes.fresh = knew >= floors.tombstones && !w->peer.unheard;
+    w->stale = !w->changes.fresh && !w->peer.unheard && knows >= floors.tombstones;
     w->a->dropped |= w->stale;
     return rc;
 }
@@ -163,7 +163,7 @@ static int take_word(csync *c, work *w, csync_error *err)
     if (!w->a->batch->has_peer || cs_position_same(&said, &w->peer.pushed))
         return CSYNC_OK;
     w->peer.pushed = said;
-    return said.version ? c->backend->ops->client_put(c->backend, w->a->peer, said.version, err)
+    return said.version ? c->backend->ops->client_put(c->backend, w->a->peer, said.version, 0, err)
                         : CSYNC_OK;
 }
 
@@ -267,7 +267,9 @@ static int delete_unseen(csync *c, work *w, csync_error *err)
     served = cs_calloc(c->backend->table_count + 1, 1);
     if (!served)
         return cs_fail_nomem(err);
-    rc = find_served(c, w, served, err);
+    rc = cs_known_version(c, &w->peer.pushed, &w->snapshot.known, err);
+    if (rc == CSYNC_OK)
+        rc = find_served(c, w, served, err);
     if (rc == CSYNC_OK)
         rc = delete_unseen_of(c, w, served, err);
     cs_free(served);
@@ -467,6 +469,7 @@ static int apply_changes(csync *c, work *w, csync_error *err)
         rc = go_on_snapshot(c, w, err);
     if (rc == CSYNC_OK)
         move_position(w);
+    w->peer.unheard &= w->a->batch->has_more;
     if (rc == CSYNC_OK && w->a->peer)
         rc = store_peer(c, w, err);
     if (rc == CSYNC_OK)

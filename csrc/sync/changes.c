@@ -3,6 +3,7 @@
 #include "sync/changes.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -423,9 +424,79 @@ static int agree_on_own(cs_changes *w, csync_error *err)
         const cs_item *item = &w->items[i];
 
         if (item->table && (item->status == CSYNC_DUPLICATE || item->status == CSYNC_LOST) &&
-            strcmp(item->change->pub.origin, b->origin) == 0)
+            cs_backend_made(b, &item->change->pub))
             rc = b->ops->agree(b, item->table, &item->change->pub, err);
     }
+    return rc;
+}
+
+/* ---- what a peer has lost ---- */
+
+/* A peer that brings a change which this replica's head beats, and had that head, has lost it: a delete that it has
+ * forgotten, most likely. */
+static int find_winner(cs_changes *w, const cs_item *item, int64_t known, csync_batch *winners,
+                       csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    cs_item now = {.change = item->change, .table = item->table};
+    const cs_head *head = &now.head;
+    int rc;
+
+    if (!item->table || item->status != CSYNC_LOST)
+        return CSYNC_OK;
+    rc = b->ops->heads_get(b, &now, 1, err);
+    if (rc != CSYNC_OK || !head->found || head->parked ||
+        (head->via != w->peer->id && head->version > known))
+        return rc;
+    return b->ops->head_change(b, &now, winners, err);
+}
+
+static int compare_versions(const void *a, const void *b)
+{
+    int64_t left = ((const cs_item *)a)->change->pub.version;
+    int64_t right = ((const cs_item *)b)->change->pub.version;
+
+    return (left > right) - (left < right);
+}
+
+/* They are the heads already: with a new entry in the log they are pushed again, in the order that they had. */
+static int log_winners(cs_changes *w, const csync_batch *winners, csync_error *err)
+{
+    static const cs_merge how = {.agreed = 1, .relay = 1, .passes = 3};
+    cs_backend *b = w->replica->backend;
+    cs_item *items = cs_calloc(winners->count + 1, sizeof *items);
+    int rc = items ? CSYNC_OK : cs_fail_nomem(err);
+
+    for (size_t i = 0; rc == CSYNC_OK && i < winners->count; i++) {
+        const cs_change *c = &winners->items[i];
+
+        items[i].change = c;
+        items[i].table = cs_backend_table(b, c->pub.table, c->table_len);
+        items[i].force = 1;
+    }
+    if (rc == CSYNC_OK)
+        qsort(items, winners->count, sizeof *items, compare_versions);
+    if (rc == CSYNC_OK && winners->count)
+        rc = b->ops->merge(b, items, winners->count, &how, err);
+    cs_free(items);
+    return rc;
+}
+
+static int offer_winners(cs_changes *w, csync_error *err)
+{
+    csync_batch *winners;
+    int64_t known = 0;
+    int rc;
+
+    if (!w->peer || !w->pulling)
+        return CSYNC_OK;
+    winners = cs_batch_create();
+    rc = winners ? cs_known_version(w->replica, &w->peer->pushed, &known, err) : cs_fail_nomem(err);
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++)
+        rc = find_winner(w, &w->items[i], known, winners, err);
+    if (rc == CSYNC_OK)
+        rc = log_winners(w, winners, err);
+    cs_batch_destroy(winners);
     return rc;
 }
 
@@ -494,6 +565,8 @@ int cs_changes_enter(cs_changes *w, csync_error *err)
         rc = b->ops->parked_count(b, &w->parked_after, err);
     if (rc == CSYNC_OK)
         rc = agree_on_own(w, err);
+    if (rc == CSYNC_OK)
+        rc = offer_winners(w, err);
     if (rc == CSYNC_OK && w->meeting.decisions && w->meeting.decisions->count)
         rc = write_decisions(w, err);
     if (rc == CSYNC_OK)

@@ -265,14 +265,14 @@ static int resolve(cs_meeting *m, cs_item *items, size_t i, const sides *s, csyn
 /* 1 when the head is a local change that nobody has, and the remote one did not see it. */
 static int concurrent(const cs_meeting *m, const cs_item *item)
 {
-    const char *me = m->replica->backend->origin;
     const cs_head *h = &item->head;
     cs_stamp theirs = cs_change_stamp(item->change);
 
     if (!CS_RULE(CONFLICT) || !item->table || item->status || !h->found || h->agreed || !h->own)
         return 0;
     /* our own, from before this edit or this very one; or its author, who saw it, went on */
-    if (strcmp(theirs.origin, me) == 0 || strcmp(theirs.origin, h->stamp.origin) == 0)
+    if (cs_backend_made(m->replica->backend, &item->change->pub) ||
+        strcmp(theirs.origin, h->stamp.origin) == 0)
         return 0;
     return !CS_RULE(BASE) || !h->has_base || cs_stamp_compare(&theirs, &h->base) > 0;
 }

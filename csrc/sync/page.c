@@ -223,7 +223,7 @@ static int acknowledge(csync *c, void *ctx, csync_error *err)
     s->peer.pushed = asked_from(s);
     if (rc == CSYNC_OK)
         rc = b->ops->peer_put(b, s->fetch->origin, &s->peer, err);
-    return rc == CSYNC_OK ? b->ops->client_put(b, s->fetch->origin, s->fetch->since, err) : rc;
+    return rc == CSYNC_OK ? b->ops->client_put(b, s->fetch->origin, s->fetch->since, 0, err) : rc;
 }
 
 /* The page is right whether or not it is noted who has read it; what is not noted is not forgotten. */

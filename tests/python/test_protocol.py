@@ -246,6 +246,69 @@ def test_a_stale_client_comes_back_with_its_edits(replicas, sql):
     assert not server.stale_clients()
 
 
+def test_deletes_made_offline_are_not_forgotten_before_they_are_pushed(replicas, sql):
+    """However long the device was away: it is the device that goes to the server, not the server to the device."""
+    server, device = replicas(NOTE, "note")
+    put(server, 1, 2)
+    device.sync(server)
+    put(device, 3)
+    settle(server, device)
+    device.execute("DELETE FROM note WHERE id = 1")
+    put(device, 4)
+    grow_stale(device, server, sql)
+    assert not device.stale_clients() and device.purge().tombstones == 0
+    device.sync(server)
+    assert [row[0] for row in settle(server, device)] == [2, 3, 4]
+
+
+def test_a_peer_that_was_given_every_row_has_not_heard_of_the_deletes_that_are_forgotten(replicas):
+    """Pushing all rows that are left moves the peer's position past a delete that it was never told of."""
+    first, second, third = replicas(NOTE, "note", count=3)
+    put(first, 1, 2)
+    second.sync(first)
+    third.sync(second)
+    first.execute("DELETE FROM note WHERE id = 1")
+    put(first, 3)
+    settle(first, second)
+    assert first.purge().tombstones == 1
+    first.push(third)
+    first.sync(third)
+    assert [row[0] for row in settle(first, second, third)] == [2, 3]
+    assert [conflict.strategy for conflict in first.conflicts()] == ["forgotten delete"]
+
+
+@pytest.mark.parametrize("deleted_by", ["server", "client"])
+def test_a_delete_that_the_server_has_forgotten_is_given_back_by_a_client_that_has_not(replicas, replica, deleted_by):
+    """A newcomer brings, as its own, a row that was here before it was deleted."""
+    server, client = replicas(NOTE, "note")
+    put(server, 1, 2)
+    settle(server, client)
+    (server if deleted_by == "server" else client).execute("DELETE FROM note WHERE id = 1")
+    settle(server, client)
+    put(server, 3)
+    settle(server, client)
+    assert server.purge().tombstones == 1
+    newcomer = replica(f"{NOTE}; INSERT INTO note VALUES (1, 'old', 0)", "note")
+    newcomer.sync(server)
+    assert server.execute("SELECT body FROM note WHERE id = 1") == [("old",)]
+    assert [row[0] for row in settle(server, client, newcomer)] == [2, 3]
+
+
+def test_a_row_that_a_server_fetched_and_deleted_is_deleted_where_it_came_from(replicas, sql):
+    """The device never pushed it: it knows from what the server asked for that the server had it."""
+    server, device, other = replicas(NOTE, "note", count=3)
+    put(device, 1, 2)
+    server.pull(device)
+    server.pull(device)
+    server.execute("DELETE FROM note WHERE id = 1")
+    put(server, 3)
+    settle(server, other)
+    grow_stale(server, device, sql)
+    assert server.purge().tombstones == 1
+    device.pull(server)
+    assert [row[0] for row in settle(server, device, other)] == [2, 3]
+
+
 def test_an_old_edit_of_a_row_that_was_deleted_since_is_kept_as_a_conflict(replicas, sql):
     server, busy, late = replicas(NOTE, "note", count=3)
     put(server, 1, 2)

@@ -279,7 +279,10 @@ def test_a_delete_that_a_leaf_got_and_forgot_is_not_undone_by_a_restored_server(
 
 
 @pytest.mark.parametrize("strategy", ["last-write-wins", "custom"])
-def test_pending_edits_of_a_file_that_was_moved_by_copying_still_meet_their_conflicts(conflict, strategy):
+@pytest.mark.parametrize("edited_again", [False, True])
+def test_pending_edits_of_a_file_that_was_moved_by_copying_still_meet_their_conflicts(
+    conflict, strategy, edited_again
+):
     """Restored to another file, or moved to another disk: a replica of its own, with edits that nobody has."""
     server, client = conflict
     client.close()
@@ -287,6 +290,8 @@ def test_pending_edits_of_a_file_that_was_moved_by_copying_still_meet_their_conf
     server.execute("UPDATE note SET body = 'later' WHERE id = 1")
     with csync.open(moved) as again:
         asked = []
+        if edited_again:
+            again.execute("UPDATE note SET votes = votes + 1")
 
         def both(local, remote, base):
             asked.append((local.payload["body"], remote.payload["body"]))
@@ -297,7 +302,18 @@ def test_pending_edits_of_a_file_that_was_moved_by_copying_still_meet_their_conf
         if strategy == "custom":
             assert asked == [("right", "later")]
             assert settle(server, again)[0] == (1, "both")
-        assert ("right", "later") in [(c.loser.payload["body"], "later") for c in again.conflicts()]
+        loser = "later" if edited_again and strategy == "last-write-wins" else "right"
+        assert loser in [c.loser.payload["body"] for c in again.conflicts()]
+
+
+def test_an_edit_in_a_copied_file_has_seen_what_was_in_the_file(replicas):
+    server, _ = replicas(NOTE, "note")
+    put(server, 1)
+    moved = shutil.copy(server.path, server.path.parent / "moved.db")
+    with csync.open(moved) as copy:
+        copy.execute("UPDATE note SET body = 'edited'")
+        assert copy.sync(server, strategy="server-wins").conflicts == 0
+        assert settle(server, copy) == [(1, "edited")]
 
 
 @pytest.mark.parametrize("push_only", [False, True])

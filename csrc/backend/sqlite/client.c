@@ -1,7 +1,8 @@
 /* client.c - who reads this replica's log and how far each is, and forgetting what all of them have. */
 #include "backend/sqlite/sqlite.h"
 
-int sq_client_put(cs_backend *base, const char *origin, int64_t version, csync_error *err)
+int sq_client_put(cs_backend *base, const char *origin, int64_t version, int goes_there,
+                  csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     sqlite3_stmt *stmt;
@@ -11,6 +12,7 @@ int sq_client_put(cs_backend *base, const char *origin, int64_t version, csync_e
         return rc;
     sq_bind_text(b, stmt, 1, origin);
     sq_bind_int(b, stmt, 2, version);
+    sq_bind_int(b, stmt, 3, goes_there);
     return sq_run(b, stmt, err);
 }
 

@@ -23,9 +23,9 @@ static int read_head(cs_sqlite *b, sqlite3_stmt *stmt, cs_head *out, csync_error
     out->version = sqlite3_column_int64(stmt, 0);
     out->deleted = (state & SQ_DELETED) != 0;
     out->agreed = (state & SQ_AGREED) != 0;
-    out->own =
-        sqlite3_column_int64(stmt, 2) == b->me ||
-        (out->version > 0 && out->version <= b->copied_at && sqlite3_column_int64(stmt, 5) == 0);
+    out->via = sqlite3_column_int64(stmt, 5);
+    out->own = sqlite3_column_int64(stmt, 2) == b->me ||
+               (out->version > 0 && out->version <= b->base.copied_at && !out->via);
     out->parked = sqlite3_column_int64(stmt, 6) != 0;
     out->base_version = sqlite3_column_int64(stmt, 7);
     out->has_base = sqlite3_column_int64(stmt, 9) != 0;

@@ -62,6 +62,8 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
     if (rc == CSYNC_OK) /* what is pending in it was made by its user all the same */
         rc = sq_state_put_int(b, "copied_at", top, err);
     if (rc == CSYNC_OK)
+        rc = sq_state_put_text(b, "copied_from", b->base.origin, err);
+    if (rc == CSYNC_OK)
         rc = sq_exec(b,
                      "UPDATE main._sync_peers SET pushed=0,pushed_epoch='';"
                      "DELETE FROM main._sync_clients;DELETE FROM main._sync_replies;",

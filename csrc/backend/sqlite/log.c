@@ -27,7 +27,7 @@ int sq_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
     int rc = sq_log_top(base, &top, err);
 
     *found = 0;
-    if (rc == CSYNC_OK && since < b->copied_at) {
+    if (rc == CSYNC_OK && since < b->base.copied_at) {
         *found = 1;
         return CSYNC_OK;
     }

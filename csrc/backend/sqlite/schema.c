@@ -16,7 +16,7 @@ static const char tables_sql[] =
     " clock TEXT NOT NULL DEFAULT '', ticked REAL NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS main._sync_clients(origin_id TEXT PRIMARY KEY,"
     " last_sync_version INTEGER NOT NULL DEFAULT 0, last_sync_timestamp TEXT NOT NULL,"
-    " created_at TEXT NOT NULL);"
+    " created_at TEXT NOT NULL, pushed_to INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS main._sync_subscriptions(subscription_id TEXT PRIMARY KEY,"
     " origin_id TEXT NOT NULL, subscription_type TEXT NOT NULL"
     " CHECK(subscription_type IN ('record','table','query')), table_name TEXT NOT NULL, filter TEXT,"
@@ -27,7 +27,7 @@ static const char tables_sql[] =
     "CREATE TABLE IF NOT EXISTS main._sync_origins(id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE);"
     "CREATE TABLE IF NOT EXISTS main._sync_peers(id INTEGER PRIMARY KEY, peer TEXT NOT NULL UNIQUE,"
     " pulled INTEGER NOT NULL, pulled_epoch TEXT NOT NULL, pushed INTEGER NOT NULL,"
-    " pushed_epoch TEXT NOT NULL, last_seen TEXT NOT NULL);"
+    " pushed_epoch TEXT NOT NULL, unheard INTEGER NOT NULL, last_seen TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS main._sync_replies(peer INTEGER PRIMARY KEY,"
     " idempotency_key TEXT NOT NULL,"
     " reply TEXT NOT NULL);"
@@ -115,7 +115,9 @@ static int load(cs_sqlite *b, const char *origin, csync_error *err)
     if (rc == CSYNC_OK)
         rc = sq_settle_identity(b, origin != NULL, err);
     if (rc == CSYNC_OK)
-        rc = sq_state_int(b, "copied_at", &b->copied_at, err);
+        rc = sq_state_int(b, "copied_at", &b->base.copied_at, err);
+    if (rc == CSYNC_OK)
+        rc = sq_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
     return rc == CSYNC_OK ? settle_origin(b, NULL, err) : rc;
 }
 

@@ -413,6 +413,7 @@ int sq_snapshot_unseen(cs_backend *base, const cs_snapshot *snapshot, const unsi
         sq_bind_int(b, stmt, 1, snapshot->number);
         sq_bind_int(b, stmt, 2, snapshot->floor_ts);
         sq_bind_int(b, stmt, 3, b->me);
+        sq_bind_int(b, stmt, 4, snapshot->known);
         while (rc == CSYNC_OK && batch->count < limit && (rc = sq_step(b, stmt, err)) == 1)
             rc = append_unseen(b, t, stmt, batch, err);
         sqlite3_reset(stmt);

@@ -155,7 +155,6 @@ typedef struct cs_sqlite {
     int suppressed_writes; /* the suppressed transaction may have written rows */
     int flag_set; /* _sync_session.sync_active is 1 in the open transaction */
     int64_t me; /* id of base.origin */
-    int64_t copied_at; /* the log's end when the file was found to be a copy; 0: it is none */
     char epoch[SQ_EPOCH_ID_SIZE]; /* that this handle has begun; "": none yet */
     int epoch_new; /* in the open transaction */
     char *last_origin; /* the origin looked up last ... */
@@ -274,7 +273,8 @@ int sq_is_copy(cs_sqlite *b, int *is_copy, csync_error *err);
 int sq_settle_identity(cs_sqlite *b, int pinned, csync_error *err);
 
 /* client.c - clients, floors and purge. */
-int sq_client_put(cs_backend *b, const char *origin, int64_t version, csync_error *err);
+int sq_client_put(cs_backend *b, const char *origin, int64_t version, int goes_there,
+                  csync_error *err);
 int sq_client_silence(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
 int sq_client_forget(cs_backend *b, const char *origin, csync_error *err);
 int sq_clients(cs_backend *b, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);

@@ -258,6 +258,7 @@ int sq_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
         out->id = sqlite3_column_int64(stmt, 0);
         out->pulled = cs_position_make(sqlite3_column_int64(stmt, 1), sq_column_text(b, stmt, 2));
         out->pushed = cs_position_make(sqlite3_column_int64(stmt, 3), sq_column_text(b, stmt, 4));
+        out->unheard = sqlite3_column_int(stmt, 5);
         rc = CSYNC_OK;
     }
     sqlite3_reset(stmt);
@@ -278,6 +279,7 @@ int sq_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     sq_bind_text(b, stmt, 3, value->pulled.epoch);
     sqlite3_bind_int64(stmt, 4, value->pushed.version);
     sq_bind_text(b, stmt, 5, value->pushed.epoch);
+    sqlite3_bind_int(stmt, 6, value->unheard);
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
         value->id = sqlite3_column_int64(stmt, 0);

@@ -5,8 +5,9 @@
 
 #include "base/mem.h"
 
-/* A client that was silent for more than ?1 days; one whose time is none is not stale. */
-#define STALE "coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0)"
+/* A client that was silent for more than ?1 days; one whose time is none is not stale, nor one that this replica
+ * itself has to go to: what is deleted here offline must not be forgotten before it was pushed. */
+#define STALE "(NOT pushed_to AND coalesce(julianday('now')-julianday(last_sync_timestamp)>?1,0))"
 
 static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_BEGIN] = "BEGIN",
@@ -50,22 +51,24 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",
     [SQ_PEER_GET] =
-        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch FROM main._sync_peers WHERE peer=?1",
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard FROM main._sync_peers WHERE peer=?1",
     [SQ_PEER_PUT] =
-        "INSERT INTO main._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,last_seen) "
-        "VALUES(?1,?2,?3,?4,?5,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
+        "INSERT INTO main._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,unheard,"
+        "last_seen) VALUES(?1,?2,?3,?4,?5,?6,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
         "pulled=excluded.pulled,pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
-        "pushed_epoch=excluded.pushed_epoch,last_seen=excluded.last_seen RETURNING id",
+        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,last_seen=excluded.last_seen "
+        "RETURNING id",
     [SQ_PEER_OTHER] = "SELECT 1 FROM main._sync_peers WHERE peer<>?1 LIMIT 1",
     [SQ_EPOCH_ADD] = "INSERT INTO main._sync_epochs(epoch,first_version) VALUES(?1,?2)",
     [SQ_EPOCH_GET] = "SELECT (SELECT min(n.first_version) FROM main._sync_epochs n WHERE n.id>e.id) "
                      "FROM main._sync_epochs e WHERE e.epoch=?1",
     [SQ_EPOCH_NEWEST] = "SELECT epoch FROM main._sync_epochs ORDER BY id DESC LIMIT 1",
     [SQ_CLIENT_PUT] =
-        "INSERT INTO main._sync_clients(origin_id,last_sync_version,last_sync_timestamp,created_at) "
-        "VALUES(?1,?2,strftime('%Y-%m-%dT%H:%M:%fZ','now'),strftime('%Y-%m-%dT%H:%M:%fZ','now')) "
-        "ON CONFLICT(origin_id) DO UPDATE SET last_sync_version=excluded.last_sync_version,"
-        "last_sync_timestamp=excluded.last_sync_timestamp",
+        "INSERT INTO main._sync_clients(origin_id,last_sync_version,last_sync_timestamp,created_at,"
+        "pushed_to) VALUES(?1,?2,strftime('%Y-%m-%dT%H:%M:%fZ','now'),"
+        "strftime('%Y-%m-%dT%H:%M:%fZ','now'),?3) ON CONFLICT(origin_id) DO UPDATE SET "
+        "last_sync_version=excluded.last_sync_version,"
+        "last_sync_timestamp=excluded.last_sync_timestamp,pushed_to=pushed_to|excluded.pushed_to",
     [SQ_CLIENT_SILENCE] = "SELECT (julianday('now')-julianday(last_sync_timestamp))*86400000 FROM "
                           "main._sync_clients WHERE origin_id=?1",
     [SQ_CLIENT_FORGET] = "DELETE FROM main._sync_clients WHERE origin_id=?1",

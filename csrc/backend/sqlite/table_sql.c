@@ -137,16 +137,19 @@ static void heads_take(cs_buf *s, const cs_table *t)
     heads_take_many(s, t, SQ_BULK);
 }
 
-/* What a peer has becomes the base, and what somebody else made: an edit here has seen it. */
+/* What a peer has becomes the base, and what somebody else made: an edit here has seen it. In a copied file what
+ * was pending before it was copied is nobody else's, although its origin is another (cs_head.own). */
 static void head_fold(cs_buf *s, const cs_table *t)
 {
     static const char *const names[] = {"version", "ts", "origin", "seq"};
 
     head_upsert(s, t, 1);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        cs_buf_printf(
-            s, ",base_%s=CASE WHEN state&%d OR origin<>excluded.origin THEN %s ELSE base_%s END",
-            names[i], SQ_AGREED, names[i], names[i]);
+        cs_buf_printf(s,
+                      ",base_%s=CASE WHEN state&%d OR origin<>excluded.origin AND NOT(via=0 AND "
+                      "version>0 AND version<=coalesce((SELECT value+0 FROM main._sync_state WHERE "
+                      "key='copied_at'),0)) THEN %s ELSE base_%s END",
+                      names[i], SQ_AGREED, names[i], names[i]);
 }
 
 /* An older change that the peer has cannot make an agreed head less agreed. */
@@ -232,7 +235,7 @@ static void heads_unseen(cs_buf *s, const cs_table *t)
     select_keys(s, t);
     cs_buf_printf(s,
                   " WHERE seen<>?1 AND NOT state&%d AND ts<=?2 AND (state&%d OR base_origin<>0 OR "
-                  "origin<>?3)",
+                  "origin<>?3 OR version>0 AND version<=?4)",
                   SQ_DELETED, SQ_AGREED);
 }
 

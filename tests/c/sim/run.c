@@ -68,7 +68,7 @@ static void plan_config(config *c, rng *g)
     c->faults = rng_chance(g, 60) ? 63 : faults[rng_below(g, 4)];
     c->steps = rng_range(g, 8, 50);
     c->rows_before = c->tables & 1 && rng_chance(g, 20);
-    c->schema_change = rng_chance(g, 10);
+    c->schema_change = rng_chance(g, 15);
     if (rng_chance(g, 65))
         c->events = (int)rng_below(g, 64);
     else if (rng_chance(g, 50))
@@ -226,6 +226,15 @@ static void do_reopen(world *w, rng *g)
     oracle_observe(w, r, NULL, NULL, 0, 0);
 }
 
+/* Its user is quick: no time passes. */
+static void write_at_once(world *w, replica *r, rng *g, int most)
+{
+    for (int i = rng_range(g, 0, most); i > 0; i--) {
+        schema_write(w, r, g);
+        oracle_observe(w, r, NULL, NULL, 0, 0);
+    }
+}
+
 static void do_clock(world *w, rng *g)
 {
     replica *r = pick(w, g);
@@ -233,6 +242,7 @@ static void do_clock(world *w, rng *g)
 
     r->skew += by;
     event(w, "  the clock of replica %d steps by %d ms", r->index, by);
+    write_at_once(w, r, g, 2);
 }
 
 static void do_column(world *w, replica *r)
@@ -337,10 +347,7 @@ static void do_restore(world *w, rng *g)
     w->now += 60000;
     replica_open(w, r);
     oracle_observe(w, r, NULL, NULL, 0, 0);
-    for (int i = rng_range(g, 0, 3); i > 0; i--) { /* its log may grow beyond what others have read */
-        schema_write(w, r, g);
-        oracle_observe(w, r, NULL, NULL, 0, 0);
-    }
+    write_at_once(w, r, g, 3); /* its log may grow beyond what others have read */
 }
 
 /* Where strategies decide, everybody is a client of the one server. */
@@ -373,6 +380,7 @@ static void do_copy(world *w, rng *g)
     replica_open(w, copy);
     join_anybody(w, copy->index, g);
     oracle_observe(w, copy, NULL, NULL, 0, 0);
+    write_at_once(w, copy, g, 2);
 }
 
 static void do_newcomer(world *w, rng *g)
