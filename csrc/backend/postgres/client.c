@@ -3,18 +3,24 @@
 
 #define SILENT_MS                                                                                  \
     "floor(extract(epoch FROM clock_timestamp()-last_sync_timestamp::timestamptz)*1000)::bigint"
+/* $1: days. Never one that this replica itself has to go to: its deletes must not be forgotten before they are pushed. */
+#define STALE "(pushed_to=0 AND " SILENT_MS ">$1::bigint*86400000)"
 
-int pg_client_put(cs_backend *base, const char *origin, int64_t version, csync_error *err)
+int pg_client_put(cs_backend *base, const char *origin, int64_t version, int goes_there,
+                  csync_error *err)
 {
     pg_args a = {.count = 0};
 
     pg_text(&a, origin);
     pg_int(&a, version);
+    pg_int(&a, goes_there);
     return pg_run((cs_pg *)base,
-                  "INSERT INTO csync._sync_clients(origin_id,last_sync_version,last_sync_timestamp,"
-                  "created_at) SELECT $1,$2,n,n FROM csync._sync_time(csync._sync_wall()) n ON "
-                  "CONFLICT(origin_id) DO UPDATE SET last_sync_version=excluded.last_sync_version,"
-                  "last_sync_timestamp=excluded.last_sync_timestamp",
+                  "INSERT INTO csync._sync_clients AS c(origin_id,last_sync_version,"
+                  "last_sync_timestamp,created_at,pushed_to) SELECT $1,$2::bigint,n,n,$3::int FROM "
+                  "csync._sync_time(csync._sync_wall()) n ON CONFLICT(origin_id) DO UPDATE SET "
+                  "last_sync_version=excluded.last_sync_version,"
+                  "last_sync_timestamp=excluded.last_sync_timestamp,"
+                  "pushed_to=c.pushed_to|excluded.pushed_to",
                   &a, NULL, err);
 }
 
@@ -57,11 +63,10 @@ int pg_clients(cs_backend *base, int stale_days, cs_client_visit visit, void *ct
     int rc;
 
     pg_int(&a, stale_days);
-    rc = pg_run(
-        b,
-        "SELECT origin_id,last_sync_version,last_sync_timestamp,created_at,(" SILENT_MS
-        ">$1::bigint*86400000)::int FROM csync._sync_clients ORDER BY last_sync_version,origin_id",
-        &a, &r, err);
+    rc = pg_run(b,
+                "SELECT origin_id,last_sync_version,last_sync_timestamp,created_at," STALE
+                "::int FROM csync._sync_clients ORDER BY last_sync_version,origin_id",
+                &a, &r, err);
     for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, r) : 0; rc == CSYNC_OK && i < n; i++) {
         client.origin = pg_cell(b, r, i, 0);
         client.version = pg_cell_int(b, r, i, 1);
@@ -82,9 +87,7 @@ int pg_safe_version(cs_backend *base, int stale_days, int64_t *version, csync_er
     int rc;
 
     pg_int(&a, stale_days);
-    rc = pg_query_int(b,
-                      "SELECT min(last_sync_version) FROM csync._sync_clients WHERE NOT " SILENT_MS
-                      ">$1::bigint*86400000",
+    rc = pg_query_int(b, "SELECT min(last_sync_version) FROM csync._sync_clients WHERE NOT " STALE,
                       &a, version, NULL, err);
     if (*version > b->top)
         *version = b->top;

@@ -35,6 +35,7 @@ static int read_head(cs_pg *b, const PGresult *r, cs_head *out, int64_t *parked,
     out->found = 1;
     out->own = strcmp(pg_cell(b, r, 0, 2), b->base.origin) == 0;
     out->version = pg_cell_int(b, r, 0, 0);
+    out->via = pg_cell_int(b, r, 0, 10);
     out->stamp.ts = pg_cell_int(b, r, 0, 1);
     out->stamp.seq = pg_cell_int(b, r, 0, 3);
     out->deleted = (state & PG_DELETED) != 0;
@@ -63,10 +64,11 @@ int pg_head_get(cs_pg *b, const cs_table *t, cs_head *out, int64_t *parked, csyn
         *parked = 0;
     pg_int(&a, t->id);
     pg_text(&a, b->pk.data);
-    rc = pg_run(b,
-                "SELECT version,ts,origin,seq,state,parked,base_version,base_ts,base_origin,base_seq FROM "
-                "csync._sync_rows WHERE table_id=$1 AND pk=$2",
-                &a, &r, err);
+    rc = pg_run(
+        b,
+        "SELECT version,ts,origin,seq,state,parked,base_version,base_ts,base_origin,base_seq,via FROM "
+        "csync._sync_rows WHERE table_id=$1 AND pk=$2",
+        &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r))
         rc = read_head(b, r, out, parked, err);
     pg_clear(b, r);

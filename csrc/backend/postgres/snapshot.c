@@ -335,10 +335,13 @@ static int append_unseen(cs_pg *b, const cs_table *t, const cs_snapshot *s, size
     pg_text(&a, b->base.origin);
     pg_int(&a, (int64_t)(limit - batch->count));
     pg_int(&a, t->id);
-    rc = pg_run(b,
-                "SELECT pk FROM csync._sync_rows WHERE table_id=$5 AND seen<>$1 AND state&1=0 AND ts<=$2 "
-                "AND (state&2<>0 OR base_origin IS NOT NULL OR origin<>$3) LIMIT $4",
-                &a, &r, err);
+    pg_int(&a, s->known);
+    rc = pg_run(
+        b,
+        "SELECT pk FROM csync._sync_rows WHERE table_id=$5 AND seen<>$1 AND state&1=0 AND ts<=$2 "
+        "AND (state&2<>0 OR base_origin IS NOT NULL OR origin<>$3 OR version BETWEEN 1 AND $6) "
+        "LIMIT $4",
+        &a, &r, err);
     for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, r) : 0; rc == CSYNC_OK && i < n; i++) {
         csync_change c = {.struct_size = sizeof c, .table = t->name, .pk = pg_cell(b, r, i, 0)};
 

@@ -129,12 +129,14 @@ int pg_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
     memset(out, 0, sizeof *out);
     pg_text(&a, peer);
     rc = pg_run(
-        b, "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch FROM csync._sync_peers WHERE peer=$1",
+        b,
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard FROM csync._sync_peers WHERE peer=$1",
         &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r)) {
         out->id = pg_cell_int(b, r, 0, 0);
         out->pulled = cs_position_make(pg_cell_int(b, r, 0, 1), pg_cell(b, r, 0, 2));
         out->pushed = cs_position_make(pg_cell_int(b, r, 0, 3), pg_cell(b, r, 0, 4));
+        out->unheard = (int)pg_cell_int(b, r, 0, 5);
     }
     pg_clear(b, r);
     return rc;
@@ -151,13 +153,16 @@ int pg_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     pg_text(&a, value->pulled.epoch);
     pg_int(&a, value->pushed.version);
     pg_text(&a, value->pushed.epoch);
-    rc = pg_query_int(b,
-                      "INSERT INTO csync._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,"
-                      "last_seen) VALUES($1,$2,$3,$4,$5,csync._sync_time(csync._sync_wall())) ON "
-                      "CONFLICT(peer) DO UPDATE SET pulled=excluded.pulled,"
-                      "pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
-                      "pushed_epoch=excluded.pushed_epoch,last_seen=excluded.last_seen RETURNING id",
-                      &a, &value->id, NULL, err);
+    pg_int(&a, value->unheard);
+    rc = pg_query_int(
+        b,
+        "INSERT INTO csync._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,"
+        "unheard,last_seen) VALUES($1,$2,$3,$4,$5,$6,csync._sync_time(csync._sync_wall())) ON "
+        "CONFLICT(peer) DO UPDATE SET pulled=excluded.pulled,"
+        "pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
+        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,"
+        "last_seen=excluded.last_seen RETURNING id",
+        &a, &value->id, NULL, err);
     if (rc == CSYNC_OK)
         rc = pg_state_put_int(b, "last_server_version", value->pulled.version, err);
     return rc == CSYNC_OK ? pg_state_put_int(b, "last_push_version", value->pushed.version, err) : rc;
