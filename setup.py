@@ -87,6 +87,7 @@ extension = Extension(
         "-Wextra",
         "-Werror=implicit-function-declaration",
         *pkg_config("--cflags", "libcrypto"),
+        *(pkg_config("--cflags", "libpq") or ["-I/usr/include/postgresql"]),
     ],
     extra_link_args=[
         "-Wl,--version-script=bindings/python/csync.map",

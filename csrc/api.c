@@ -49,9 +49,9 @@ int csync_open(csync **out, const char *url, const csync_open_options *options, 
     if (!*url)
         return cs_fail(err, CSYNC_EINVAL, "the database's path is empty");
     if (strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0)
-        return cs_fail(err, CSYNC_EUNSUPPORTED,
-                       "PostgreSQL is not supported by this version of csync");
-    rc = cs_sqlite_open(&backend, url, &o, err);
+        rc = cs_postgres_open(&backend, url, &o, err);
+    else
+        rc = cs_sqlite_open(&backend, url, &o, err);
     return finish_open(out, rc, backend, &o, err);
 }
 

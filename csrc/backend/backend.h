@@ -287,4 +287,7 @@ int cs_sqlite_open(cs_backend **out, const char *path, const csync_open_options 
                    csync_error *err);
 int cs_sqlite_attach(cs_backend **out, void *db, const void *api, const csync_open_options *options,
                      csync_error *err);
+/* libpq is opened at the first call. CSYNC_EUNSUPPORTED: it is not there. */
+int cs_postgres_open(cs_backend **out, const char *url, const csync_open_options *options,
+                     csync_error *err);
 #endif

@@ -91,7 +91,7 @@ static void open_refuses_null_and_what_is_no_database(void **state)
     REFUSED(CSYNC_EMISUSE, "url", csync_open(&out, NULL, NULL, err));
     assert_null(out);
     REFUSED(CSYNC_EINVAL, "empty", csync_open(&out, "", NULL, err));
-    REFUSED(CSYNC_EUNSUPPORTED, "PostgreSQL", csync_open(&out, "postgresql://host/db", NULL, err));
+    REFUSED(CSYNC_EDB, "PostgreSQL", csync_open(&out, "postgresql://127.0.0.1:1/db", NULL, err));
     REFUSED(CSYNC_EDB, "/nowhere/x.db", csync_open(&out, "/nowhere/x.db", NULL, err));
     REFUSED(CSYNC_EDB, "cannot open", csync_open(&out, "sqlite:/tmp", NULL, err));
     out = GARBAGE;

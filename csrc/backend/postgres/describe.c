@@ -1,0 +1,303 @@
+/* describe.c - the catalogue. Names are exact; a table outside the schema public is named SCHEMA.TABLE. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/postgres/postgres.h"
+#include "base/mem.h"
+
+void pg_forget_table(cs_table *t)
+{
+    pg_table *p = t ? t->prepared : NULL;
+
+    if (p) {
+        cs_free(p->kinds);
+        cs_free(p->name);
+        cs_free(p->row_sql);
+        cs_free(p->key_sql);
+        cs_free(p->order_sql);
+        cs_free(p);
+    }
+    cs_table_destroy(t);
+}
+
+void pg_forget_all(cs_pg *b)
+{
+    for (size_t i = 0; i < b->base.table_count; i++)
+        pg_forget_table(b->base.tables[i]);
+    cs_free(b->base.tables);
+    b->base.tables = NULL;
+    b->base.table_count = 0;
+    b->schema[0] = 0;
+    b->tables_are_new = 1;
+}
+
+/* The wire's name of the table whose pg_class row is c and pg_namespace row is n. */
+#define WIRE_NAME "CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname||'.'||c.relname END"
+
+static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc;
+
+    pg_text(&a, table);
+    rc = pg_run(b,
+                "SELECT c.oid,c.relkind,c.relispartition,quote_ident(n.nspname)||'.'||"
+                "quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace "
+                "WHERE c.relkind IN ('r','p','v','m','f') AND n.nspname NOT IN ('csync') AND " WIRE_NAME
+                "=$1 ORDER BY n.nspname='public' DESC LIMIT 1",
+                &a, &r, err);
+    if (rc == CSYNC_OK && pg_rows(b, r) == 0)
+        rc = cs_fail(err, CSYNC_ENOTFOUND,
+                     "there is no table \"%s\" (outside the schema public: SCHEMA.TABLE)", table);
+    if (rc == CSYNC_OK && (pg_cell(b, r, 0, 1)[0] == 'p' || pg_cell(b, r, 0, 2)[0] == 't'))
+        rc = cs_fail(err, CSYNC_EUNSUPPORTED,
+                     "\"%s\" is partitioned or a partition; such tables cannot be tracked yet",
+                     table);
+    if (rc == CSYNC_OK && pg_cell(b, r, 0, 1)[0] != 'r')
+        rc = cs_fail(err, CSYNC_ESCHEMA, "\"%s\" is no table", table);
+    if (rc == CSYNC_OK) {
+        const char *text = pg_cell(b, r, 0, 0);
+
+        memcpy(oid, text, strlen(text) + 1);
+        cs_buf_puts(name, pg_cell(b, r, 0, 3));
+    }
+    pg_clear(b, r);
+    return rc;
+}
+
+/* A numeric that is declared wider than a double is text on every side. */
+static int is_wide(const char *declared)
+{
+    const char *digits = strchr(declared, '('), *scale = strchr(declared, ',');
+
+    return digits && scale && strtol(digits + 1, NULL, 10) > 15 && strtol(scale + 1, NULL, 10) > 0;
+}
+
+static enum pg_kind kind_of(const char *type, const char *declared)
+{
+    static const struct {
+        const char *type;
+        enum pg_kind kind;
+    } kinds[] = {{"int2", PG_INT},
+                 {"int4", PG_INT},
+                 {"int8", PG_INT},
+                 {"numeric", PG_NUMERIC},
+                 {"float4", PG_FLOAT},
+                 {"float8", PG_FLOAT},
+                 {"bool", PG_BOOL},
+                 {"text", PG_TEXT},
+                 {"varchar", PG_TEXT},
+                 {"bytea", PG_BYTEA},
+                 {"timestamptz", PG_TIMESTAMPTZ}};
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(type, kinds[i].type) == 0)
+            return kinds[i].kind == PG_NUMERIC && is_wide(declared) ? PG_OTHER : kinds[i].kind;
+    return PG_OTHER;
+}
+
+static const enum cs_affinity affinities[] = {
+    [PG_OTHER] = CS_AFF_TEXT, [PG_INT] = CS_AFF_INTEGER,     [PG_NUMERIC] = CS_AFF_NUMERIC,
+    [PG_FLOAT] = CS_AFF_REAL, [PG_BOOL] = CS_AFF_NUMERIC,    [PG_TEXT] = CS_AFF_TEXT,
+    [PG_BYTEA] = CS_AFF_BLOB, [PG_TIMESTAMPTZ] = CS_AFF_TEXT};
+
+static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_error *err)
+{
+    pg_table *p = t->prepared;
+    cs_column *c = &t->columns[t->count];
+    const char *type = pg_cell(b, r, row, 2);
+
+    if (strcmp(type, "money") == 0)
+        return cs_fail(
+            err, CSYNC_ESCHEMA,
+            "column \"%s\" of \"%s\" is money, whose text depends on the locale; use numeric",
+            pg_cell(b, r, row, 0), t->name);
+    c->name = cs_strdup(pg_cell(b, r, row, 0));
+    c->type = cs_strdup(pg_cell(b, r, row, 1));
+    c->collation = cs_strdup("C");
+    p->kinds[t->count] = kind_of(type, c->type ? c->type : "");
+    c->affinity = affinities[p->kinds[t->count]];
+    c->key = (size_t)pg_cell_int(b, r, row, 3);
+    p->has_sequence |= pg_cell(b, r, row, 4)[0] == 't';
+    t->count++;
+    if (!c->name || !c->type || !c->collation)
+        return cs_fail_nomem(err);
+    if (c->key)
+        t->key_count++;
+    return CSYNC_OK;
+}
+
+static int read_columns(cs_pg *b, cs_table *t, const char *oid, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc, n;
+
+    pg_text(&a, oid);
+    rc = pg_run(b,
+                "SELECT a.attname,format_type(a.atttypid,a.atttypmod),y.typname,"
+                "coalesce(array_position(i.indkey::int[],a.attnum::int)+1,0),"
+                "pg_get_serial_sequence(c.oid::regclass::text,a.attname) IS NOT NULL "
+                "FROM pg_attribute a JOIN pg_class c ON c.oid=a.attrelid "
+                "JOIN pg_type y0 ON y0.oid=a.atttypid "
+                "JOIN pg_type y ON y.oid=CASE y0.typtype WHEN 'd' THEN y0.typbasetype ELSE y0.oid END "
+                "LEFT JOIN pg_index i ON i.indrelid=a.attrelid AND i.indisprimary "
+                "WHERE a.attrelid=$1::oid AND a.attnum>0 AND NOT a.attisdropped AND "
+                "a.attgenerated='' ORDER BY a.attnum",
+                &a, &r, err);
+    n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
+    t->columns = cs_calloc((size_t)n + 1, sizeof *t->columns);
+    ((pg_table *)t->prepared)->kinds = cs_calloc((size_t)n + 1, sizeof(enum pg_kind));
+    if (!t->columns || !((pg_table *)t->prepared)->kinds)
+        rc = cs_fail_nomem(err);
+    for (int i = 0; rc == CSYNC_OK && i < n; i++)
+        rc = add_column(b, t, r, i, err);
+    pg_clear(b, r);
+    if (rc == CSYNC_OK && !t->key_count)
+        rc = cs_fail(err, CSYNC_ESCHEMA, "table \"%s\" has no primary key", t->name);
+    t->key = cs_calloc(t->key_count + 1, sizeof *t->key);
+    if (rc == CSYNC_OK && !t->key)
+        rc = cs_fail_nomem(err);
+    for (size_t i = 0; rc == CSYNC_OK && i < t->count; i++)
+        if (t->columns[i].key)
+            t->key[t->columns[i].key - 1] = i;
+    return rc;
+}
+
+static enum cs_fk_action action_of(char c)
+{
+    switch (c) {
+    case 'r':
+        return CS_FK_RESTRICT;
+    case 'c':
+        return CS_FK_CASCADE;
+    case 'n':
+        return CS_FK_SET_NULL;
+    case 'd':
+        return CS_FK_SET_DEFAULT;
+    default:
+        return CS_FK_NO_ACTION;
+    }
+}
+
+/* Rows of a result come as constraint, parent, actions, column, parent's column. */
+static int add_fk_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_error *err)
+{
+    int new_one = row == 0 || strcmp(pg_cell(b, r, row, 0), pg_cell(b, r, row - 1, 0)) != 0;
+    cs_foreign_key *fk;
+    size_t n;
+
+    if (new_one) {
+        fk = &t->fks[t->fk_count++];
+        n = (size_t)pg_cell_int(b, r, row, 6);
+        fk->parent = cs_strdup(pg_cell(b, r, row, 1));
+        fk->on_delete = action_of(pg_cell(b, r, row, 2)[0]);
+        fk->on_update = action_of(pg_cell(b, r, row, 3)[0]);
+        fk->columns = cs_calloc(n, sizeof *fk->columns);
+        fk->parent_columns = cs_calloc(n, sizeof *fk->parent_columns);
+        if (!fk->parent || !fk->columns || !fk->parent_columns)
+            return cs_fail_nomem(err);
+    }
+    fk = &t->fks[t->fk_count - 1];
+    fk->columns[fk->count] = cs_strdup(pg_cell(b, r, row, 4));
+    fk->parent_columns[fk->count] = cs_strdup(pg_cell(b, r, row, 5));
+    if (!fk->columns[fk->count] || !fk->parent_columns[fk->count])
+        return cs_fail_nomem(err);
+    fk->count++;
+    return CSYNC_OK;
+}
+
+static int read_foreign_keys(cs_pg *b, cs_table *t, const char *oid, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc, n;
+
+    pg_text(&a, oid);
+    rc = pg_run(b,
+                "SELECT k.oid," WIRE_NAME ",k.confdeltype,k.confupdtype,ca.attname,pa.attname,"
+                "array_length(k.conkey,1) FROM pg_constraint k JOIN pg_class c ON c.oid=k.confrelid "
+                "JOIN pg_namespace n ON n.oid=c.relnamespace CROSS JOIN "
+                "unnest(k.conkey,k.confkey) WITH ORDINALITY u(mine,theirs,at) "
+                "JOIN pg_attribute ca ON ca.attrelid=k.conrelid AND ca.attnum=u.mine "
+                "JOIN pg_attribute pa ON pa.attrelid=k.confrelid AND pa.attnum=u.theirs "
+                "WHERE k.contype='f' AND k.conrelid=$1::oid ORDER BY k.oid,u.at",
+                &a, &r, err);
+    n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
+    t->fks = cs_calloc((size_t)n + 1, sizeof *t->fks);
+    if (!t->fks)
+        rc = cs_fail_nomem(err);
+    for (int i = 0; rc == CSYNC_OK && i < n; i++)
+        rc = add_fk_column(b, t, r, i, err);
+    pg_clear(b, r);
+    return rc;
+}
+
+/* What a neutral form that is text sorts by is its bytes, as on every replica. */
+static void put_order(cs_buf *s, const cs_table *t, const enum pg_kind *kinds)
+{
+    for (size_t i = 0; i < t->key_count; i++) {
+        enum pg_kind kind = kinds[t->key[i]];
+        const char *name = t->columns[t->key[i]].name;
+
+        cs_buf_puts(s, i ? "," : "");
+        if (kind == PG_TIMESTAMPTZ) {
+            pg_put_value_sql(s, kind, "x.", name);
+        } else {
+            cs_buf_puts(s, "x.");
+            cs_put_ident(s, name);
+            cs_buf_puts(s, kind == PG_OTHER ? "::text" : "");
+        }
+        if (kind == PG_TIMESTAMPTZ || kind == PG_OTHER || kind == PG_TEXT)
+            cs_buf_puts(s, " COLLATE \"C\"");
+    }
+}
+
+static int make_sql(cs_table *t, cs_buf *name, csync_error *err)
+{
+    pg_table *p = t->prepared;
+    cs_buf row = {0}, key = {0}, order = {0}, print = {0};
+
+    pg_put_row_sql(&row, t, p->kinds, 0);
+    pg_put_row_sql(&key, t, p->kinds, 1);
+    put_order(&order, t, p->kinds);
+    for (size_t i = 0; i < t->count; i++)
+        cs_buf_printf(&print, "%s %s %zu,", t->columns[i].name, t->columns[i].type,
+                      t->columns[i].key);
+    cs_buf_printf(&print, "%d", t->capture);
+    p->name = cs_buf_take(name, err);
+    p->row_sql = cs_buf_take(&row, err);
+    p->key_sql = cs_buf_take(&key, err);
+    p->order_sql = cs_buf_take(&order, err);
+    t->fingerprint = cs_buf_take(&print, err);
+    return p->name && p->row_sql && p->key_sql && p->order_sql && t->fingerprint ? CSYNC_OK
+                                                                                 : CSYNC_ENOMEM;
+}
+
+int pg_describe(cs_pg *b, const char *table, int capture, cs_table **out, csync_error *err)
+{
+    cs_table *t = NULL;
+    cs_buf name = {0};
+    char oid[24];
+    int rc = find(b, table, oid, &name, err);
+
+    *out = NULL;
+    if (rc == CSYNC_OK &&
+        (!(t = cs_table_create(table)) || !(t->prepared = cs_calloc(1, sizeof(pg_table)))))
+        rc = cs_fail_nomem(err);
+    if (rc == CSYNC_OK) {
+        t->capture = capture ? capture : CSYNC_CAPTURE_FULL;
+        rc = read_columns(b, t, oid, err);
+    }
+    if (rc == CSYNC_OK)
+        rc = read_foreign_keys(b, t, oid, err);
+    if (rc == CSYNC_OK)
+        rc = make_sql(t, &name, err);
+    cs_buf_free(&name);
+    if (rc == CSYNC_OK)
+        *out = t;
+    else
+        pg_forget_table(t);
+    return rc;
+}

@@ -1,0 +1,180 @@
+/* epoch.c - whether a position belongs to this log: "ID.ASOF.MARK", as on SQLite. The horizon may go back a little
+ * while a transaction begins, so what is compared with it is the last version that was given out. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/postgres/postgres.h"
+#include "base/uuid.h"
+
+static int random_id(char out[PG_EPOCH_ID_SIZE], csync_error *err)
+{
+    char uuid[CS_UUID_SIZE];
+    size_t n = 0;
+    int rc = cs_uuid4(uuid, err);
+
+    for (size_t i = 0; rc == CSYNC_OK && n < PG_EPOCH_ID_SIZE - 1; i++)
+        if (uuid[i] != '-')
+            out[n++] = uuid[i];
+    out[n] = 0;
+    return rc;
+}
+
+/* What no peer's position names any more is forgotten; and there are at most 1000. */
+static const char prune_sql[] =
+    "DELETE FROM csync._sync_epochs WHERE id<(SELECT min(e.id) FROM csync._sync_epochs e JOIN "
+    "csync._sync_peers p ON e.epoch=substr(p.pushed_epoch,1,16)) OR id<=(SELECT max(id)-1000 FROM "
+    "csync._sync_epochs)";
+
+int pg_settle(cs_backend *base, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    pg_args a = {.count = 0};
+    int settled = 0;
+    int rc = pg_settled(base, &settled, err);
+
+    if (rc != CSYNC_OK || settled)
+        return rc;
+    rc = random_id(b->epoch, err);
+    b->epoch_new = 1;
+    pg_text(&a, b->epoch);
+    if (rc == CSYNC_OK)
+        rc = pg_run(
+            b, "INSERT INTO csync._sync_epochs(epoch,first_version) VALUES($1,csync._sync_last())",
+            &a, NULL, err);
+    return rc == CSYNC_OK ? pg_exec(b, prune_sql, err) : rc;
+}
+
+/* *end is the version at which the next epoch began. */
+static int get_epoch(cs_pg *b, const char *id, int *found, int64_t *end, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    int rc;
+
+    pg_text(&a, id);
+    rc = pg_query_int(b,
+                      "SELECT coalesce((SELECT min(n.first_version) FROM csync._sync_epochs n WHERE "
+                      "n.id>e.id),9223372036854775807) FROM csync._sync_epochs e WHERE e.epoch=$1",
+                      &a, end, found, err);
+    return rc;
+}
+
+int pg_settled(cs_backend *base, int *settled, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    int64_t end;
+
+    *settled = 0;
+    return b->epoch[0] ? get_epoch(b, b->epoch, settled, &end, err) : CSYNC_OK;
+}
+
+static uint32_t add_text(uint32_t sum, const char *text)
+{
+    for (; text && *text; text++)
+        sum = (sum ^ (unsigned char)*text) * 16777619u; /* FNV-1a */
+    return sum * 16777619u;
+}
+
+/* The check sum of the log's entry; 0: there is none (any more). */
+static int mark_of(cs_pg *b, int64_t version, uint32_t *mark, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc;
+
+    *mark = 0;
+    pg_int(&a, version);
+    rc = pg_run(
+        b, "SELECT table_name,pk_value,operation,timestamp FROM csync._sync_log WHERE version=$1",
+        &a, &r, err);
+    if (rc == CSYNC_OK && pg_rows(b, r)) {
+        *mark = 2166136261u;
+        for (int column = 0; column < 4; column++)
+            *mark = add_text(*mark, pg_cell(b, r, 0, column));
+        *mark += *mark == 0;
+    }
+    pg_clear(b, r);
+    return rc;
+}
+
+int pg_position(cs_backend *base, cs_position *out, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    uint32_t mark = 0;
+    PGresult *r;
+    int rc = mark_of(b, b->top, &mark, err);
+
+    out->version = b->top;
+    out->epoch[0] = 0;
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = pg_run(b, "SELECT epoch FROM csync._sync_epochs ORDER BY id DESC LIMIT 1", NULL, &r, err);
+    if (rc == CSYNC_OK)
+        snprintf(out->epoch, sizeof out->epoch, "%.16s.%lld.%08x",
+                 pg_rows(b, r) ? pg_cell(b, r, 0, 0) : "", (long long)b->top, mark);
+    pg_clear(b, r);
+    return rc;
+}
+
+/* The parts of an epoch's text. */
+typedef struct epoch {
+    char id[PG_EPOCH_ID_SIZE];
+    int64_t asof;
+    uint32_t mark;
+} epoch;
+
+static int parse(const char *text, epoch *out)
+{
+    size_t n = strspn(text, "0123456789abcdef");
+    char *end;
+
+    if (n != PG_EPOCH_ID_SIZE - 1 || text[n] != '.' || !strchr("0123456789", text[n + 1]))
+        return -1;
+    memcpy(out->id, text, n);
+    out->id[n] = 0;
+    out->asof = strtoll(text + n + 1, &end, 10);
+    if (*end != '.' || strspn(end + 1, "0123456789abcdef") != 8 || end[9] != 0)
+        return -1;
+    out->mark = (uint32_t)strtoul(end + 1, NULL, 16);
+    return 0;
+}
+
+/* *same 1: the log still is what it was when the text was given out. */
+static int check_epoch(cs_pg *b, const epoch *e, int64_t last, int *same, csync_error *err)
+{
+    uint32_t mark = 0;
+    int64_t end = 0;
+    int rc = get_epoch(b, e->id, same, &end, err);
+
+    if (rc != CSYNC_OK || !*same)
+        return rc;
+    *same = e->asof <= end && e->asof <= last;
+    if (*same && e->mark)
+        rc = mark_of(b, e->asof, &mark, err);
+    *same &= !mark || mark == e->mark;
+    return rc;
+}
+
+int pg_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    cs_floors floors;
+    epoch e;
+    int64_t last = 0;
+    int same = 1;
+    int rc = pg_last_version(b, &last, err);
+
+    *out = CS_FALSE;
+    if (rc == CSYNC_OK && position->epoch[0]) {
+        if (parse(position->epoch, &e) != 0 || e.asof < position->version)
+            return CSYNC_OK;
+        rc = check_epoch(b, &e, last, &same, err);
+    } else if (rc == CSYNC_OK) {
+        same = position->version <= last;
+    }
+    if (rc == CSYNC_OK)
+        rc = pg_floors(base, &floors, err);
+    if (rc == CSYNC_OK)
+        *out = !same ? CS_FORKED : position->version < floors.log ? CS_TRIMMED : CS_GOOD;
+    return rc;
+}

@@ -1,0 +1,299 @@
+/* head.c - the winning change of each row, and the rows themselves. */
+#include <string.h>
+
+#include "backend/postgres/postgres.h"
+#include "base/mem.h"
+#include "codec/canonical.h"
+
+static int keep_origin(cs_pg *b, const char *text, const char **out, csync_error *err)
+{
+    for (size_t i = b->origin_count; i > 0; i--) {
+        *out = b->origins[i - 1];
+        if (strcmp(*out, text) == 0)
+            return CSYNC_OK;
+    }
+    if (cs_grow(&b->origins, &b->origin_cap, b->origin_count + 1, sizeof *b->origins) != CSYNC_OK ||
+        !(b->origins[b->origin_count] = cs_strdup(text)))
+        return cs_fail_nomem(err);
+    *out = b->origins[b->origin_count++];
+    return CSYNC_OK;
+}
+
+void pg_forget_origins(cs_pg *b)
+{
+    for (size_t i = 0; i < b->origin_count; i++)
+        cs_free(b->origins[i]);
+    cs_free(b->origins);
+}
+
+static int read_head(cs_pg *b, const PGresult *r, cs_head *out, int64_t *parked, csync_error *err)
+{
+    int64_t state = pg_cell_int(b, r, 0, 4);
+    const char *base = pg_cell(b, r, 0, 8);
+    int rc = keep_origin(b, pg_cell(b, r, 0, 2), &out->stamp.origin, err);
+
+    out->found = 1;
+    out->own = strcmp(pg_cell(b, r, 0, 2), b->base.origin) == 0;
+    out->version = pg_cell_int(b, r, 0, 0);
+    out->via = pg_cell_int(b, r, 0, 10);
+    out->stamp.ts = pg_cell_int(b, r, 0, 1);
+    out->stamp.seq = pg_cell_int(b, r, 0, 3);
+    out->deleted = (state & PG_DELETED) != 0;
+    out->agreed = (state & PG_AGREED) != 0;
+    out->parked = pg_cell_int(b, r, 0, 5) != 0;
+    out->base_version = pg_cell_int(b, r, 0, 6);
+    out->has_base = base != NULL;
+    if (parked)
+        *parked = pg_cell_int(b, r, 0, 5);
+    if (rc == CSYNC_OK && base) {
+        out->base.ts = pg_cell_int(b, r, 0, 7);
+        out->base.seq = pg_cell_int(b, r, 0, 9);
+        rc = keep_origin(b, base, &out->base.origin, err);
+    }
+    return rc;
+}
+
+int pg_head_get(cs_pg *b, const cs_table *t, cs_head *out, int64_t *parked, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc;
+
+    memset(out, 0, sizeof *out);
+    if (parked)
+        *parked = 0;
+    pg_int(&a, t->id);
+    pg_text(&a, b->pk.data);
+    rc = pg_run(
+        b,
+        "SELECT version,ts,origin,seq,state,parked,base_version,base_ts,base_origin,base_seq,via FROM "
+        "csync._sync_rows WHERE table_id=$1 AND pk=$2",
+        &a, &r, err);
+    if (rc == CSYNC_OK && pg_rows(b, r))
+        rc = read_head(b, r, out, parked, err);
+    pg_clear(b, r);
+    return rc;
+}
+
+int pg_head_set_parked(cs_pg *b, const cs_table *t, int64_t parked, csync_error *err)
+{
+    pg_args a = {.count = 0};
+
+    pg_int(&a, t->id);
+    pg_text(&a, b->pk.data);
+    pg_int(&a, parked);
+    return pg_run(b, "UPDATE csync._sync_rows SET parked=$3 WHERE table_id=$1 AND pk=$2", &a, NULL,
+                  err);
+}
+
+int pg_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+
+    for (size_t i = 0; i < count; i++) {
+        cs_item *item = &items[i];
+        csync_error why = CSYNC_ERROR_INIT;
+        const char *reason = NULL;
+        int rc;
+
+        if (!item->table || item->status)
+            continue;
+        rc = pg_read_key(b, item->table, item->change->pub.pk, &reason, &why);
+        if (rc == CSYNC_EINVAL) {
+            cs_item_refuse(item, CSYNC_REJECTED, "malformed", why.message);
+            continue;
+        }
+        if (rc == CSYNC_OK && !reason)
+            rc = pg_head_get(b, item->table, &item->head, NULL, &why);
+        if (rc != CSYNC_OK) {
+            cs_error_copy(err, &why);
+            return rc;
+        }
+    }
+    return CSYNC_OK;
+}
+
+/* An older change that the peer has cannot make an agreed head less agreed. */
+int pg_agree(cs_backend *base, cs_table *t, const csync_change *change, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    pg_args a = {.count = 0};
+    const char *reason = NULL;
+    int64_t ts = 0;
+    int rc = pg_read_key(b, t, change->pk, &reason, err);
+
+    if (rc != CSYNC_OK || reason)
+        return rc;
+    if (cs_time_parse(change->timestamp, strlen(change->timestamp), &ts) != 0)
+        return cs_fail(err, CSYNC_EINVAL, "\"%.40s\" is no timestamp", change->timestamp);
+    pg_int(&a, t->id);
+    pg_text(&a, b->pk.data);
+    pg_int(&a, ts);
+    pg_text(&a, change->origin);
+    pg_int(&a, change->seq);
+    return pg_run(
+        b,
+        "UPDATE csync._sync_rows r SET state=CASE WHEN x.same THEN state|2 ELSE state END,"
+        "base_version=0,base_ts=CASE WHEN x.none THEN 0 ELSE $3 END,"
+        "base_origin=CASE WHEN x.none THEN NULL ELSE $4 END,"
+        "base_seq=CASE WHEN x.none THEN 0 ELSE $5 END FROM (SELECT h.table_id,h.pk,"
+        "(h.ts,h.origin,h.seq)=($3::bigint,$4::text,$5::bigint) AS same,"
+        "h.state&2<>0 OR (h.ts,h.origin,h.seq)=($3::bigint,$4::text,$5::bigint) AS none FROM "
+        "csync._sync_rows h WHERE h.table_id=$1 AND h.pk=$2) x WHERE r.table_id=x.table_id AND "
+        "r.pk=x.pk",
+        &a, NULL, err);
+}
+
+/* ---- rows ---- */
+
+int pg_row_payload(cs_pg *b, const cs_table *t, cs_buf *out, int *found, csync_error *err)
+{
+    const pg_table *p = t->prepared;
+    PGresult *r = NULL;
+    cs_buf sql = {0};
+    int rc;
+
+    cs_buf_puts(&sql, "SELECT ");
+    cs_buf_puts(&sql, p->row_sql);
+    cs_buf_puts(&sql, " FROM ");
+    cs_buf_puts(&sql, p->name);
+    cs_buf_puts(&sql, " x");
+    pg_put_key_where(&sql, t);
+    rc = cs_buf_check(&sql, err);
+    if (rc == CSYNC_OK)
+        rc = pg_run_key(b, t, sql.data, &r, err);
+    *found = rc == CSYNC_OK && pg_rows(b, r) > 0;
+    if (*found) {
+        cs_buf_puts(out, pg_cell(b, r, 0, 0));
+        rc = cs_buf_check(out, err);
+    }
+    pg_clear(b, r);
+    cs_buf_free(&sql);
+    return rc;
+}
+
+static int head_payload(cs_pg *b, const cs_table *t, const cs_head *head, int64_t parked,
+                        cs_buf *out, int *live, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc;
+
+    *live = 0;
+    if (head->deleted)
+        return CSYNC_OK;
+    if (!parked)
+        return pg_row_payload(b, t, out, live, err);
+    pg_int(&a, parked);
+    rc = pg_run(b, "SELECT payload FROM csync._sync_parked WHERE id=$1", &a, &r, err);
+    *live = rc == CSYNC_OK && pg_rows(b, r) && pg_cell(b, r, 0, 0);
+    if (*live)
+        cs_buf_puts(out, pg_cell(b, r, 0, 0));
+    pg_clear(b, r);
+    return rc == CSYNC_OK ? cs_buf_check(out, err) : rc;
+}
+
+int pg_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    char timestamp[CS_TIME_SIZE];
+    csync_change out = {.struct_size = sizeof out};
+    const char *reason = NULL;
+    cs_buf payload = {0};
+    cs_head head = {0};
+    int64_t parked = 0;
+    int live = 0;
+    int rc = pg_read_key(b, item->table, item->change->pub.pk, &reason, err);
+
+    if (rc == CSYNC_OK)
+        rc = pg_head_get(b, item->table, &head, &parked, err);
+    if (rc == CSYNC_OK && !head.found)
+        rc = cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" has no row %.200s", item->table->name,
+                     item->change->pub.pk);
+    if (rc == CSYNC_OK)
+        rc = head_payload(b, item->table, &head, parked, &payload, &live, err);
+    if (rc == CSYNC_OK) {
+        cs_time_format(head.stamp.ts, timestamp);
+        out.version = head.version;
+        out.operation = live ? CSYNC_UPDATE : CSYNC_DELETE;
+        out.table = item->table->name;
+        out.pk = item->change->pub.pk;
+        out.payload = live ? payload.data : NULL;
+        out.origin = head.stamp.origin;
+        out.timestamp = timestamp;
+        out.seq = head.stamp.seq;
+        rc = cs_batch_add(batch, &out, err);
+    }
+    cs_buf_free(&payload);
+    return rc;
+}
+
+/* Gives a row of JSON as values in the table's column order. */
+static int visit_row(cs_pg *b, const cs_table *t, const char *json, cs_row_visit visit, void *ctx,
+                     csync_error *err)
+{
+    int rc = pg_read_payload(b, t, json, strlen(json), err);
+
+    return rc == CSYNC_OK ? visit(ctx, b->cells, t->count, err) : rc;
+}
+
+#define SCAN_ROWS "1000"
+
+/* Through a cursor: memory stays bounded whatever the table's size. */
+int pg_scan(cs_backend *base, const cs_table *t, cs_row_visit visit, void *ctx, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    const pg_table *p = t->prepared;
+    cs_buf sql = {0};
+    int n = 1;
+    int rc;
+
+    cs_buf_puts(&sql, "DECLARE csync_scan NO SCROLL CURSOR FOR SELECT ");
+    cs_buf_puts(&sql, p->row_sql);
+    cs_buf_puts(&sql, " FROM ");
+    cs_buf_puts(&sql, p->name);
+    cs_buf_puts(&sql, " x ORDER BY ");
+    cs_buf_puts(&sql, p->order_sql);
+    rc = pg_exec_buf(b, &sql, err);
+    while (rc == CSYNC_OK && n) {
+        PGresult *r;
+
+        rc = pg_run(b, "FETCH " SCAN_ROWS " FROM csync_scan", NULL, &r, err);
+        n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
+        for (int i = 0; rc == CSYNC_OK && i < n; i++)
+            rc = visit_row(b, t, pg_cell(b, r, i, 0), visit, ctx, err);
+        pg_clear(b, r);
+    }
+    return rc == CSYNC_OK ? pg_exec(b, "CLOSE csync_scan", err) : rc;
+}
+
+int pg_look(cs_backend *base, cs_table *t, const char *pk, cs_head *head, cs_row_visit visit,
+            void *ctx, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    const char *reason = NULL;
+    cs_buf row = {0};
+    int found = 0;
+    int rc = pg_read_key(b, t, pk, &reason, err);
+
+    memset(head, 0, sizeof *head);
+    if (rc != CSYNC_OK || reason)
+        return rc;
+    rc = pg_head_get(b, t, head, NULL, err);
+    if (rc == CSYNC_OK)
+        rc = pg_row_payload(b, t, &row, &found, err);
+    if (rc == CSYNC_OK && found)
+        rc = visit_row(b, t, row.data, visit, ctx, err);
+    cs_buf_free(&row);
+    return rc;
+}
+
+int pg_restore(cs_backend *base, cs_table *t, const csync_change *change, const char **reason,
+               csync_error *err)
+{
+    (void)base;
+    (void)change;
+    *reason = NULL;
+    return cs_fail(err, CSYNC_EUNSUPPORTED,
+                   "verify cannot repair rows of a PostgreSQL database yet (table \"%s\")", t->name);
+}

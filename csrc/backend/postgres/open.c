@@ -1,0 +1,293 @@
+/* open.c - connections, transactions, and the table of functions. */
+#include <string.h>
+
+#include "backend/postgres/postgres.h"
+#include "base/mem.h"
+
+/* What the texts of values depend on; for the transaction only, so that a pooled connection keeps its own. */
+#define SETTINGS                                                                                   \
+    ";SET LOCAL timezone='UTC';SET LOCAL datestyle='ISO, YMD';SET LOCAL intervalstyle='iso_8601';" \
+    "SET LOCAL extra_float_digits=1;SET LOCAL bytea_output='hex';"                                 \
+    "SET LOCAL standard_conforming_strings=on;SET LOCAL check_function_bodies=off"
+
+static int horizon(cs_pg *b, csync_error *err)
+{
+    return pg_query_int(b, "SELECT csync._sync_horizon()", NULL, &b->top, NULL, err);
+}
+
+/* A reader has one snapshot, taken after the horizon was seen. */
+static int begin_read(cs_pg *b, csync_error *err)
+{
+    int rc = horizon(b, err);
+
+    return rc == CSYNC_OK
+               ? pg_exec(b, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" SETTINGS, err)
+               : rc;
+}
+
+/* Writers of csync go one after the other, so heads do not change under them. */
+static int begin_write(cs_pg *b, csync_error *err)
+{
+    cs_buf sql = {0};
+    int rc;
+
+    cs_buf_printf(&sql,
+                  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE" SETTINGS
+                  ";SET LOCAL lock_timeout=%d;SELECT pg_advisory_xact_lock(" PG_WRITER_LOCK ")",
+                  b->base.impatient || b->busy_ms < 1 ? 1 : b->busy_ms);
+    rc = pg_exec_buf(b, &sql, err);
+    return rc == CSYNC_OK ? horizon(b, err) : rc;
+}
+
+static int begin(cs_backend *base, int write, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+
+    b->in_tx = 1;
+    b->suppressed = 0;
+    return write ? begin_write(b, err) : begin_read(b, err);
+}
+
+/* A COMMIT of a failed transaction is a ROLLBACK that reports no error. */
+static int commit(cs_backend *base, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    int rc = b->pq->PQtransactionStatus(b->conn) == PQTRANS_INTRANS
+                 ? pg_exec(b, "COMMIT", err)
+                 : cs_fail(err, CSYNC_EDB, "the transaction has failed and cannot be committed");
+
+    if (rc == CSYNC_OK)
+        b->in_tx = b->epoch_new = 0;
+    return rc;
+}
+
+static void rollback(cs_backend *base)
+{
+    cs_pg *b = (cs_pg *)base;
+
+    if (!b->in_tx)
+        return;
+    b->in_tx = b->suppressed = 0;
+    if (b->pq->PQtransactionStatus(b->conn) != PQTRANS_IDLE)
+        b->pq->PQclear(b->pq->PQexec(b->conn, "ROLLBACK"));
+    if (b->epoch_new)
+        b->epoch[0] = 0;
+    b->epoch_new = 0;
+    base->relay = 0; /* what the transaction switched on is off again; the next one reads it */
+    pg_forget_all(b);
+}
+
+static int ready(cs_backend *base, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+
+    if (b->pq->PQstatus(b->conn) != CONNECTION_OK)
+        return cs_fail(err, CSYNC_EDB,
+                       "the connection to PostgreSQL is lost; open the replica again");
+    if (b->pq->PQtransactionStatus(b->conn) == PQTRANS_IDLE)
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EBUSY,
+                   "the connection has an open transaction; commit it or roll it back first");
+}
+
+static void interrupt(cs_backend *base)
+{
+    cs_pg *b = (cs_pg *)base;
+    char text[256];
+
+    if (b->cancel)
+        (void)b->pq->PQcancel(b->cancel, text, sizeof text);
+}
+
+static int suppress(cs_backend *base, int on, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+
+    b->suppressed = on;
+    return pg_exec(b,
+                   on ? "SELECT set_config('csync.sync_active','1',true)"
+                      : "SELECT set_config('csync.sync_active','',true)",
+                   err);
+}
+
+static void close_backend(cs_backend *base)
+{
+    cs_pg *b = (cs_pg *)base;
+
+    rollback(base);
+    pg_forget_all(b);
+    pg_forget_origins(b);
+    if (b->cancel)
+        b->pq->PQfreeCancel(b->cancel);
+    if (b->conn)
+        b->pq->PQfinish(b->conn);
+    cs_row_close(&b->key_row);
+    cs_row_close(&b->payload_row);
+    cs_buf_free(&b->pk);
+    cs_free(b->key);
+    cs_free(b->cells);
+    cs_free(b->present);
+    cs_free(b);
+}
+
+/* ---- what is not there yet ---- */
+
+static int no_subscriptions(csync_error *err)
+{
+    return cs_fail(err, CSYNC_EUNSUPPORTED, "a PostgreSQL database cannot be subscribed to yet");
+}
+
+static void files(cs_backend *base, const char *out[2])
+{
+    (void)base;
+    out[0] = out[1] = NULL;
+}
+
+static int subscription_get(cs_backend *base, const cs_subscription *wanted, int *found,
+                            int64_t *version, csync_error *err)
+{
+    (void)base;
+    (void)wanted;
+    *found = 0;
+    *version = 0;
+    return no_subscriptions(err);
+}
+
+static int subscription_put(cs_backend *base, const cs_subscription *s, csync_error *err)
+{
+    (void)base;
+    (void)s;
+    return no_subscriptions(err);
+}
+
+static int subscription_drop(cs_backend *base, const char *id, csync_error *err)
+{
+    (void)base;
+    (void)id;
+    return no_subscriptions(err);
+}
+
+static int subscriptions_expire(cs_backend *base, csync_error *err)
+{
+    (void)base;
+    return no_subscriptions(err);
+}
+
+static const cs_backend_ops ops = {
+    .name = "postgresql",
+    .close = close_backend,
+    .interrupt = interrupt,
+    .ready = ready,
+    .begin = begin,
+    .commit = commit,
+    .rollback = rollback,
+    .init = pg_init,
+    .check_schema = pg_check_schema,
+    .schema_changed = pg_schema_changed,
+    .track = pg_track,
+    .untrack = pg_untrack,
+    .trigger_sql = pg_trigger_sql_of,
+    .suppress = suppress,
+    .fold = pg_fold,
+    .needs_fold = pg_needs_fold,
+    .start_relay = pg_start_relay,
+    .complete_log = pg_complete_log,
+    .log_top = pg_log_top,
+    .pending = pg_pending,
+    .page = pg_page,
+    .snapshot_page = pg_snapshot_page,
+    .settle = pg_settle,
+    .settled = pg_settled,
+    .position = pg_position,
+    .judge = pg_judge,
+    .floors = pg_floors,
+    .purge = pg_purge,
+    .heads_get = pg_heads_get,
+    .head_change = pg_head_change,
+    .log_change = pg_log_change,
+    .agree = pg_agree,
+    .merge = pg_merge,
+    .retry_parked = pg_retry_parked,
+    .raise_clock = pg_raise_clock,
+    .stamp_now = pg_stamp_now,
+    .wall_clock = pg_wall_clock,
+    .stamp_again = pg_stamp_again,
+    .peer_get = pg_peer_get,
+    .peer_put = pg_peer_put,
+    .other_peers = pg_other_peers,
+    .reply_get = pg_reply_get,
+    .reply_put = pg_reply_put,
+    .snapshot_get = pg_snapshot_get,
+    .snapshot_put = pg_snapshot_put,
+    .forget_via = pg_forget_via,
+    .snapshot_seen = pg_snapshot_seen,
+    .snapshot_unseen = pg_snapshot_unseen,
+    .client_put = pg_client_put,
+    .client_silence = pg_client_silence,
+    .client_forget = pg_client_forget,
+    .clients = pg_clients,
+    .safe_version = pg_safe_version,
+    .state = pg_state,
+    .conflict_add = pg_conflict_add,
+    .conflicts = pg_conflicts,
+    .parked_count = pg_parked_count,
+    .parked = pg_parked,
+    .scan = pg_scan,
+    .look = pg_look,
+    .restore = pg_restore,
+    .execute = pg_execute,
+    .files = files,
+    .subscription_get = subscription_get,
+    .subscription_put = subscription_put,
+    .subscription_drop = subscription_drop,
+    .subscriptions_expire = subscriptions_expire,
+};
+
+static int busy_timeout(const csync_open_options *options)
+{
+    if (options->busy_timeout_ms == 0)
+        return 5000;
+    return options->busy_timeout_ms < 0 ? 0 : options->busy_timeout_ms;
+}
+
+/* libpq's texts do not hold the password; the URL does, so it is never part of a message. */
+static int connect_to(cs_pg *b, const char *url, csync_error *err)
+{
+    b->conn = b->pq->PQconnectdb(url);
+    if (!b->conn)
+        return cs_fail_nomem(err);
+    if (b->pq->PQstatus(b->conn) != CONNECTION_OK)
+        return cs_fail(err, CSYNC_EDB, "cannot connect to PostgreSQL: %s",
+                       b->pq->PQerrorMessage(b->conn));
+    if (b->pq->PQserverVersion(b->conn) < 130000)
+        return cs_fail(err, CSYNC_EUNSUPPORTED, "PostgreSQL 13 or newer is needed; this is %d",
+                       b->pq->PQserverVersion(b->conn) / 10000);
+    b->cancel = b->pq->PQgetCancel(b->conn);
+    return pg_exec(b, "SET client_encoding='UTF8';SET client_min_messages=warning", err);
+}
+
+int cs_postgres_open(cs_backend **out, const char *url, const csync_open_options *options,
+                     csync_error *err)
+{
+    const pg_libpq_table *pq;
+    cs_pg *b;
+    int rc = pg_libpq(&pq, err);
+
+    *out = NULL;
+    if (rc != CSYNC_OK)
+        return rc;
+    b = cs_calloc(1, sizeof *b);
+    if (!b)
+        return cs_fail_nomem(err);
+    b->base.ops = &ops;
+    b->pq = pq;
+    b->busy_ms = busy_timeout(options);
+    b->tables_are_new = 1;
+    rc = connect_to(b, url, err);
+    if (rc != CSYNC_OK) {
+        close_backend(&b->base);
+        return rc;
+    }
+    *out = &b->base;
+    return CSYNC_OK;
+}

@@ -1,0 +1,254 @@
+/* postgres.h - the PostgreSQL backend's own declarations.
+ *
+ * libpq is opened at run time, never linked: its functions are called through pg_libpq()->NAME. csync's tables
+ * are in the schema csync. Versions are given out before their transaction commits, so a reader goes no further
+ * than csync._sync_horizon(): every version up to there is committed or will never be. */
+#ifndef CS_POSTGRES_H
+#define CS_POSTGRES_H
+#include <libpq-fe.h>
+
+#include "backend/backend.h"
+#include "codec/row.h"
+
+/* The key of the shared lock that every writing transaction holds is this plus the last version before its first
+ * one. Both who takes the lock and who looks for it are generated from here. */
+#define PG_LOCK_TAG "x'5359'::bigint"
+/* The lock that csync's own write transactions take one after the other. */
+#define PG_WRITER_LOCK "(x'5358'::bigint<<48)"
+
+/* Bits of a head's state column. */
+enum { PG_DELETED = 1, PG_AGREED = 2 };
+enum { PG_EPOCH_ID_SIZE = 17, PG_ARGS = 20, PG_STATE_SIZE = 6 };
+
+#define PG_FUNCTIONS(X)                                                                            \
+    X(PQconnectdb)                                                                                 \
+    X(PQstatus)                                                                                    \
+    X(PQerrorMessage)                                                                              \
+    X(PQfinish)                                                                                    \
+    X(PQexec)                                                                                      \
+    X(PQexecParams)                                                                                \
+    X(PQresultStatus)                                                                              \
+    X(PQresultErrorField)                                                                          \
+    X(PQclear)                                                                                     \
+    X(PQntuples)                                                                                   \
+    X(PQnfields)                                                                                   \
+    X(PQfname)                                                                                     \
+    X(PQftype)                                                                                     \
+    X(PQgetvalue)                                                                                  \
+    X(PQgetisnull)                                                                                 \
+    X(PQgetlength)                                                                                 \
+    X(PQcmdStatus)                                                                                 \
+    X(PQcmdTuples)                                                                                 \
+    X(PQtransactionStatus)                                                                         \
+    X(PQserverVersion)                                                                             \
+    X(PQgetCancel)                                                                                 \
+    X(PQcancel)                                                                                    \
+    X(PQfreeCancel)
+
+typedef struct pg_libpq_table {
+#define PG_MEMBER(name) __typeof__(&(name)) name;
+    PG_FUNCTIONS(PG_MEMBER)
+#undef PG_MEMBER
+} pg_libpq_table;
+
+/* How a column's values are written as JSON; the rest is text as PostgreSQL writes it. */
+enum pg_kind { PG_OTHER, PG_INT, PG_NUMERIC, PG_FLOAT, PG_BOOL, PG_TEXT, PG_BYTEA, PG_TIMESTAMPTZ };
+
+/* What this backend keeps of a tracked table, in cs_table.prepared. */
+typedef struct pg_table {
+    enum pg_kind *kinds; /* by column */
+    char *name; /* quoted, with its schema */
+    char *row_sql, *key_sql; /* a row of alias x as JSON */
+    char *order_sql; /* ORDER BY list in the order of the keys' neutral forms */
+    int has_sequence; /* some column takes its default from a sequence */
+} pg_table;
+
+typedef struct cs_pg {
+    cs_backend base;
+    const pg_libpq_table *pq;
+    PGconn *conn;
+    PGcancel *cancel;
+    int busy_ms;
+    int in_tx;
+    int suppressed;
+    int64_t top; /* the horizon of this transaction */
+    char sqlstate[PG_STATE_SIZE]; /* of the last failure */
+    char schema[40]; /* what the catalogue was when base.tables was loaded; "": not loaded */
+    int tables_are_new; /* and no parked change was tried with them yet */
+    char epoch[PG_EPOCH_ID_SIZE];
+    int epoch_new;
+    cs_row key_row, payload_row; /* what key and cells borrow from */
+    cs_value *key; /* decoded key of the change at hand */
+    cs_value *cells; /* decoded payload, by column */
+    unsigned char *present; /* which cells the payload had */
+    size_t cell_cap;
+    cs_buf pk; /* the key at hand as heads and log spell it */
+    char **origins; /* every origin met: heads borrow them */
+    size_t origin_count, origin_cap;
+} cs_pg;
+
+/* Parameters of a statement; integers are kept inside. */
+typedef struct pg_args {
+    const char *values[PG_ARGS];
+    char digits[PG_ARGS][24];
+    int count;
+} pg_args;
+
+/* libpq.c */
+int pg_libpq(const pg_libpq_table **out, csync_error *err);
+
+/* exec.c - running statements. */
+void pg_text(pg_args *a, const char *text); /* NULL: NULL */
+void pg_int(pg_args *a, int64_t value);
+int pg_fail(cs_pg *b, const PGresult *result, csync_error *err);
+/* `out` NULL: the result is dropped. Else it is the caller's, to be PQcleared; NULL after a failure. */
+int pg_run(cs_pg *b, const char *sql, const pg_args *args, PGresult **out, csync_error *err);
+int pg_run_many(cs_pg *b, const char *sql, const char *const *params, int count, PGresult **out,
+                csync_error *err);
+int pg_exec(cs_pg *b, const char *sql, csync_error *err); /* any number of statements */
+int pg_exec_buf(cs_pg *b, cs_buf *sql, csync_error *err); /* the same, and frees it */
+/* The first value; *found 0: there is none or it is NULL. `found` may be NULL. */
+int pg_query_int(cs_pg *b, const char *sql, const pg_args *args, int64_t *out, int *found,
+                 csync_error *err);
+int pg_rows(const cs_pg *b, const PGresult *r);
+const char *pg_cell(const cs_pg *b, const PGresult *r, int row, int column); /* NULL for NULL */
+int64_t pg_cell_int(const cs_pg *b, const PGresult *r, int row, int column); /* 0 for NULL */
+int64_t pg_affected(const cs_pg *b, PGresult *r);
+void pg_clear(const cs_pg *b, PGresult *r);
+int pg_savepoint(cs_pg *b, csync_error *err);
+int pg_savepoint_end(cs_pg *b, int undo, csync_error *err);
+/* After a failed statement: why the row cannot be written, static text; NULL: it is no fault of the row. */
+const char *pg_reason(const cs_pg *b);
+
+/* schema.c - csync's own tables. */
+int pg_init(cs_backend *base, const char *origin, csync_error *err);
+
+/* describe.c */
+int pg_describe(cs_pg *b, const char *table, int capture, cs_table **out, csync_error *err);
+void pg_forget_table(cs_table *t);
+void pg_forget_all(cs_pg *b);
+
+/* value.c - columns <-> JSON. */
+void pg_put_value_sql(cs_buf *s, enum pg_kind kind, const char *prefix, const char *column);
+void pg_put_row_sql(cs_buf *s, const cs_table *t, const enum pg_kind *kinds, int only_key);
+/* The text form of a value for a parameter, appended with its NUL; *reason: the column cannot hold it. */
+void pg_put_param(cs_buf *s, enum pg_kind kind, const cs_value *value, const char **reason);
+int pg_reserve_cells(cs_pg *b, csync_error *err);
+/* Decodes a key into b->key and b->pk. CSYNC_EINVAL: malformed. *reason: no row here can have it. */
+int pg_read_key(cs_pg *b, const cs_table *t, const char *pk, const char **reason, csync_error *err);
+/* Decodes a payload into b->cells and b->present. CSYNC_EINVAL; CSYNC_ESCHEMA: an unknown column. */
+int pg_read_payload(cs_pg *b, const cs_table *t, const char *payload, size_t len, csync_error *err);
+/* Runs `sql` with the columns of b->key as $1.. */
+int pg_run_key(cs_pg *b, const cs_table *t, const char *sql, PGresult **out, csync_error *err);
+void pg_put_key_where(cs_buf *s, const cs_table *t); /* WHERE x."a"=$1 AND ... */
+
+/* capture.c */
+void pg_trigger_sql(cs_buf *s, const cs_table *t);
+void pg_drop_trigger_sql(cs_buf *s, int64_t id);
+int pg_trigger_sql_of(cs_backend *base, const char *table, int capture, cs_buf *sql,
+                      csync_error *err);
+
+/* track.c */
+int pg_track(cs_backend *base, const char *table, int capture, csync_error *err);
+int pg_untrack(cs_backend *base, const char *table, csync_error *err);
+int pg_check_schema(cs_backend *base, int64_t *repaired, csync_error *err);
+int pg_schema_changed(cs_backend *base, int *changed, csync_error *err);
+
+/* log.c */
+int pg_fold(cs_backend *base, csync_error *err);
+int pg_needs_fold(cs_backend *base, int *needed, csync_error *err);
+int pg_start_relay(cs_backend *base, csync_error *err);
+int pg_complete_log(cs_backend *base, int all, csync_error *err);
+int pg_log_top(cs_backend *base, int64_t *version, csync_error *err);
+int pg_last_version(cs_pg *b, int64_t *version, csync_error *err); /* given out, committed or not */
+int pg_pending(cs_backend *base, int64_t since, int *found, csync_error *err);
+int pg_log_change(cs_backend *base, int64_t version, csync_batch *batch, csync_error *err);
+int pg_page(cs_backend *base, const cs_page_request *request, csync_batch *batch, csync_error *err);
+/* Takes the lock that readers respect, and gives the time for a stamp. */
+int pg_enter_log(cs_pg *b, csync_error *err);
+int pg_log_append(cs_pg *b, const csync_change *change, int local, int64_t *version,
+                  csync_error *err);
+
+/* head.c - heads of rows; by b->pk. */
+void pg_forget_origins(cs_pg *b);
+int pg_head_get(cs_pg *b, const cs_table *t, cs_head *out, int64_t *parked, csync_error *err);
+int pg_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *err);
+int pg_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, csync_error *err);
+int pg_agree(cs_backend *base, cs_table *t, const csync_change *change, csync_error *err);
+int pg_head_set_parked(cs_pg *b, const cs_table *t, int64_t parked, csync_error *err);
+/* The row with key b->key, appended. */
+int pg_row_payload(cs_pg *b, const cs_table *t, cs_buf *out, int *found, csync_error *err);
+int pg_scan(cs_backend *base, const cs_table *t, cs_row_visit visit, void *ctx, csync_error *err);
+int pg_look(cs_backend *base, cs_table *t, const char *pk, cs_head *head, cs_row_visit visit,
+            void *ctx, csync_error *err);
+int pg_restore(cs_backend *base, cs_table *t, const csync_change *change, const char **reason,
+               csync_error *err);
+
+/* merge.c */
+int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how, csync_error *err);
+/* Writes the row of `change`, whose key is in b->key. *reason: it cannot be written now; nothing happened. */
+int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
+                 csync_error *err);
+
+/* park.c */
+int pg_park(cs_pg *b, cs_table *t, const csync_change *change, const char *reason,
+            const char *message, csync_error *err);
+int pg_park_unknown(cs_pg *b, const cs_change *change, const char *reason, int relay, int *status,
+                    csync_error *err);
+int pg_park_supersede(cs_pg *b, const cs_table *t, csync_error *err);
+int pg_any_parked(cs_pg *b, int *any, csync_error *err);
+int pg_retry_parked(cs_backend *base, csync_error *err);
+int pg_parked_count(cs_backend *base, int64_t *count, csync_error *err);
+int pg_parked(cs_backend *base, cs_parked_visit visit, void *ctx, csync_error *err);
+
+/* state.c */
+int pg_state_text(cs_pg *b, const char *key, char *out, size_t size, csync_error *err);
+int pg_state_int(cs_pg *b, const char *key, int64_t *out, csync_error *err);
+int pg_state_put(cs_pg *b, const char *key, const char *value, csync_error *err);
+int pg_state_put_int(cs_pg *b, const char *key, int64_t value, csync_error *err);
+int pg_raise_clock(cs_backend *base, int64_t ts, csync_error *err);
+int pg_stamp_now(cs_backend *base, int64_t *ts, csync_error *err);
+int pg_wall_clock(cs_backend *base, int64_t *ts, csync_error *err);
+int pg_stamp_again(cs_backend *base, int64_t ts, int64_t *count, csync_error *err);
+int pg_reply_get(cs_backend *base, int64_t peer, const char *key, cs_buf *reply, int *found,
+                 csync_error *err);
+int pg_reply_put(cs_backend *base, int64_t peer, const char *key, const char *reply,
+                 csync_error *err);
+int pg_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *err);
+int pg_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error *err);
+int pg_other_peers(cs_backend *base, const char *peer, int *found, csync_error *err);
+int pg_state(cs_backend *base, csync_state *out, csync_error *err);
+int pg_conflict_add(cs_backend *base, const cs_conflict *conflict, csync_error *err);
+int pg_conflicts(cs_backend *base, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
+                 csync_error *err);
+
+/* client.c */
+int pg_client_put(cs_backend *base, const char *origin, int64_t version, int goes_there,
+                  csync_error *err);
+int pg_client_silence(cs_backend *base, const char *origin, int64_t *ms, csync_error *err);
+int pg_client_forget(cs_backend *base, const char *origin, csync_error *err);
+int pg_clients(cs_backend *base, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);
+int pg_safe_version(cs_backend *base, int stale_days, int64_t *version, csync_error *err);
+int pg_floors(cs_backend *base, cs_floors *out, csync_error *err);
+int pg_purge(cs_backend *base, int64_t version, csync_purged *out, csync_error *err);
+
+/* epoch.c */
+int pg_settle(cs_backend *base, csync_error *err);
+int pg_settled(cs_backend *base, int *settled, csync_error *err);
+int pg_position(cs_backend *base, cs_position *out, csync_error *err);
+int pg_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csync_error *err);
+
+/* snapshot.c */
+int pg_snapshot_page(cs_backend *base, const cs_page_request *request, csync_batch *batch,
+                     cs_buf *next, csync_error *err);
+int pg_snapshot_get(cs_backend *base, int64_t peer, cs_snapshot *out, csync_error *err);
+int pg_snapshot_put(cs_backend *base, int64_t peer, cs_snapshot *s, csync_error *err);
+int pg_forget_via(cs_backend *base, int64_t peer, csync_error *err);
+int pg_snapshot_seen(cs_backend *base, const cs_item *item, int64_t number, csync_error *err);
+int pg_snapshot_unseen(cs_backend *base, const cs_snapshot *s, const unsigned char *served,
+                       size_t limit, csync_batch *batch, csync_error *err);
+
+/* query.c */
+int pg_execute(cs_backend *base, const char *sql, const csync_value *params, size_t count,
+               csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
+#endif

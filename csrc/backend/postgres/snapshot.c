@@ -1,0 +1,365 @@
+/* snapshot.c - all heads, page by page, in order of table and key: read here for others, and what is kept while
+ * another replica's is read.
+ *
+ * A cursor is "SCHEMA:VERSION.EPOCH:LENGTH:TABLEKEY", as on SQLite; SCHEMA is the catalogue's hash. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/postgres/postgres.h"
+#include "base/mem.h"
+
+typedef struct reading {
+    cs_pg *b;
+    const cs_page_request *request;
+    csync_batch *batch;
+    cs_buf *next;
+    cs_position at;
+    const char *table; /* not terminated */
+    size_t table_len; /* 0: behind all tables, among the changes that no table here can hold */
+    const char *key; /* JSON, or the number of a parked change */
+    int full; /* there is more than the page takes */
+} reading;
+
+static int bad_cursor(csync_error *err)
+{
+    return cs_fail(err, CSYNC_EINVAL, "this is no cursor of a snapshot of this replica");
+}
+
+/* A number up to `stop`; NULL: there is none. */
+static const char *read_number(const char *text, char stop, int64_t *out)
+{
+    char *end;
+
+    if (*text < '0' || *text > '9')
+        return NULL;
+    *out = strtoll(text, &end, 10);
+    return *end == stop ? end + 1 : NULL;
+}
+
+static int read_cursor(reading *r, const char *cursor, csync_error *err)
+{
+    size_t schema = strcspn(cursor, ":");
+    int64_t version = 0, len = 0;
+    const char *p = cursor[schema] ? read_number(cursor + schema + 1, '.', &version) : NULL;
+    const char *colon = p ? strchr(p, ':') : NULL;
+    char epoch[CS_EPOCH_SIZE];
+
+    if (!colon || (size_t)(colon - p) >= sizeof epoch)
+        return bad_cursor(err);
+    memcpy(epoch, p, (size_t)(colon - p));
+    epoch[colon - p] = 0;
+    r->at = cs_position_make(version, epoch);
+    p = read_number(colon + 1, ':', &len);
+    if (!p || (uint64_t)len > strlen(p))
+        return bad_cursor(err);
+    r->table = p;
+    r->table_len = (size_t)len;
+    r->key = p + len;
+    if (schema == strlen(r->b->schema) && memcmp(cursor, r->b->schema, schema) == 0)
+        return CSYNC_OK;
+    if (cs_error_writable(err))
+        err->version = 0;
+    return cs_fail(err, CSYNC_EFULLRESYNC,
+                   "the tables of replica %s have changed; the snapshot begins anew",
+                   r->b->base.origin);
+}
+
+static void write_cursor(reading *r, const char *table, const char *key)
+{
+    cs_buf_clear(r->next);
+    cs_buf_printf(r->next, "%s:%lld.%s:%zu:", r->b->schema, (long long)r->at.version, r->at.epoch,
+                  strlen(table));
+    cs_buf_puts(r->next, table);
+    cs_buf_puts(r->next, key);
+}
+
+static int append(reading *r, const csync_change *c, int64_t ts, csync_error *err)
+{
+    r->full = r->batch->count >= (size_t)r->request->limit ||
+              (r->batch->count > 0 && r->batch->bytes >= r->request->max_bytes);
+    if (r->full)
+        return CSYNC_OK;
+    return cs_batch_append(r->batch, c, ts, err);
+}
+
+/* Columns: key, version, ts, origin, seq, state, payload (of the parked change, or of the log), base. */
+static const char heads_sql[] =
+    "SELECT r.pk,r.version,r.ts,r.origin,r.seq,r.state,CASE WHEN r.parked<>0 THEN p.payload ELSE l.payload "
+    "END,CASE WHEN r.state&2<>0 THEN csync._sync_time(r.ts)||' '||r.origin||' '||r.seq WHEN r.base_origin "
+    "IS NOT NULL THEN csync._sync_time(r.base_ts)||' '||r.base_origin||' '||r.base_seq END FROM "
+    "csync._sync_rows r LEFT JOIN csync._sync_parked p ON p.id=r.parked LEFT JOIN csync._sync_log l ON "
+    "l.version=r.version AND r.version<>0 WHERE r.table_id=$1 AND r.pk>$2 ORDER BY r.pk LIMIT $3";
+
+/* A live head without a row is nobody's row. */
+static int append_head(reading *r, cs_table *t, const PGresult *rows, int i, csync_error *err)
+{
+    cs_pg *b = r->b;
+    char timestamp[CS_TIME_SIZE];
+    csync_change c = {.struct_size = sizeof c, .table = t->name, .pk = pg_cell(b, rows, i, 0)};
+    int deleted = (pg_cell_int(b, rows, i, 5) & PG_DELETED) != 0, live = !deleted;
+    int64_t ts = pg_cell_int(b, rows, i, 2);
+    const char *reason = NULL;
+    cs_buf payload = {0};
+    int rc = CSYNC_OK;
+
+    cs_time_format(ts, timestamp);
+    c.version = pg_cell_int(b, rows, i, 1);
+    c.operation = deleted ? CSYNC_DELETE : CSYNC_INSERT;
+    c.payload = deleted ? NULL : pg_cell(b, rows, i, 6);
+    c.origin = pg_cell(b, rows, i, 3);
+    c.timestamp = timestamp;
+    c.seq = pg_cell_int(b, rows, i, 4);
+    c.base = r->request->bases ? pg_cell(b, rows, i, 7) : NULL;
+    if (live && !c.payload) {
+        rc = pg_read_key(b, t, c.pk, &reason, err);
+        if (rc == CSYNC_OK)
+            rc = pg_row_payload(b, t, &payload, &live, err);
+        c.payload = payload.data;
+    }
+    if (rc == CSYNC_OK && (live || deleted))
+        rc = append(r, &c, ts, err);
+    if (rc == CSYNC_OK && !r->full)
+        write_cursor(r, t->name, c.pk);
+    cs_buf_free(&payload);
+    return rc;
+}
+
+static int read_table(reading *r, cs_table *t, const char *after, csync_error *err)
+{
+    int limit = r->request->limit + 1, n = limit;
+    char *last = cs_strdup(after ? after : "");
+    int rc = last ? CSYNC_OK : cs_fail_nomem(err);
+
+    while (rc == CSYNC_OK && n == limit && !r->full) {
+        pg_args a = {.count = 0};
+        PGresult *rows;
+
+        pg_int(&a, t->id);
+        pg_text(&a, last);
+        pg_int(&a, limit);
+        rc = pg_run(r->b, heads_sql, &a, &rows, err);
+        n = rc == CSYNC_OK ? pg_rows(r->b, rows) : 0;
+        for (int i = 0; rc == CSYNC_OK && i < n && !r->full; i++)
+            rc = append_head(r, t, rows, i, err);
+        if (rc == CSYNC_OK && n) {
+            cs_free(last);
+            last = cs_strdup(pg_cell(r->b, rows, n - 1, 0));
+            rc = last ? CSYNC_OK : cs_fail_nomem(err);
+        }
+        pg_clear(r->b, rows);
+    }
+    cs_free(last);
+    return rc;
+}
+
+/* Changes that no table here can hold have no head but are heads all the same. */
+static int read_unknown(reading *r, int64_t after, csync_error *err)
+{
+    cs_pg *b = r->b;
+    pg_args a = {.count = 0};
+    PGresult *rows;
+    int rc;
+
+    pg_int(&a, after);
+    rc = pg_run(b,
+                "SELECT id,table_name,pk_value,operation,payload,origin,timestamp,seq FROM "
+                "csync._sync_parked p WHERE id>$1 AND NOT EXISTS(SELECT 1 FROM csync._sync_tables t WHERE "
+                "t.name=p.table_name) ORDER BY id",
+                &a, &rows, err);
+    for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, rows) : 0; rc == CSYNC_OK && i < n && !r->full;
+         i++) {
+        csync_change c = {.struct_size = sizeof c, .table = pg_cell(b, rows, i, 1)};
+        const char *operation = pg_cell(b, rows, i, 3);
+        int64_t ts = 0;
+
+        c.pk = pg_cell(b, rows, i, 2);
+        c.operation = cs_operation_parse(operation, strlen(operation));
+        c.payload = pg_cell(b, rows, i, 4);
+        c.origin = pg_cell(b, rows, i, 5);
+        c.timestamp = pg_cell(b, rows, i, 6);
+        c.seq = pg_cell_int(b, rows, i, 7);
+        (void)cs_time_parse(c.timestamp, strlen(c.timestamp), &ts);
+        rc = append(r, &c, ts, err);
+        if (rc == CSYNC_OK && !r->full)
+            write_cursor(r, "", pg_cell(b, rows, i, 0));
+    }
+    pg_clear(b, rows);
+    return rc;
+}
+
+static int by_rank_and_name(const void *x, const void *y)
+{
+    const cs_table *a = *(cs_table *const *)x, *b = *(cs_table *const *)y;
+
+    return a->rank != b->rank ? a->rank - b->rank : strcmp(a->name, b->name);
+}
+
+static int is_table(const cs_table *t, const reading *r)
+{
+    return strlen(t->name) == r->table_len && memcmp(t->name, r->table, r->table_len) == 0;
+}
+
+static int read_tables(reading *r, csync_error *err)
+{
+    size_t n = r->b->base.table_count, i = 0;
+    cs_table **order = cs_calloc(n + 1, sizeof(cs_table *));
+    const char *after = *r->request->cursor ? r->key : NULL;
+    int rc = CSYNC_OK;
+
+    if (!order)
+        return cs_fail_nomem(err);
+    if (n)
+        memcpy(order, r->b->base.tables, n * sizeof(cs_table *));
+    qsort(order, n, sizeof(cs_table *), by_rank_and_name);
+    while (after && i < n && !is_table(order[i], r))
+        i++;
+    if (after && i == n)
+        rc = bad_cursor(err);
+    for (; rc == CSYNC_OK && i < n && !r->full; i++, after = NULL)
+        rc = read_table(r, order[i], after, err);
+    cs_free(order);
+    return rc == CSYNC_OK && !r->full ? read_unknown(r, 0, err) : rc;
+}
+
+int pg_snapshot_page(cs_backend *base, const cs_page_request *request, csync_batch *batch,
+                     cs_buf *next, csync_error *err)
+{
+    reading r = {.b = (cs_pg *)base, .request = request, .batch = batch, .next = next};
+    int64_t id = 0;
+    int rc = *request->cursor ? read_cursor(&r, request->cursor, err) : pg_position(base, &r.at, err);
+
+    if (rc == CSYNC_OK && (!*request->cursor || r.table_len))
+        rc = read_tables(&r, err);
+    else if (rc == CSYNC_OK)
+        rc = read_number(r.key, 0, &id) ? read_unknown(&r, id, err) : bad_cursor(err);
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!r.full)
+        cs_buf_clear(next);
+    batch->has_info = 1;
+    batch->has_more = r.full;
+    batch->from_version = batch->to_version = r.at.version;
+    rc = cs_batch_text(batch, r.at.epoch, &batch->epoch, err);
+    return rc == CSYNC_OK ? cs_buf_check(next, err) : rc;
+}
+
+/* ---- reading another replica's ---- */
+
+int pg_snapshot_get(cs_backend *base, int64_t peer, cs_snapshot *out, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc;
+
+    out->number = 0;
+    pg_int(&a, peer);
+    rc = pg_run(
+        b, "SELECT number,version,epoch,floor_ts,cursor FROM csync._sync_snapshots WHERE peer=$1",
+        &a, &r, err);
+    if (rc == CSYNC_OK && pg_rows(b, r)) {
+        out->number = pg_cell_int(b, r, 0, 0);
+        out->at = cs_position_make(pg_cell_int(b, r, 0, 1), pg_cell(b, r, 0, 2));
+        out->floor_ts = pg_cell_int(b, r, 0, 3);
+        cs_buf_puts(&out->cursor, pg_cell(b, r, 0, 4));
+        rc = cs_buf_check(&out->cursor, err);
+    }
+    pg_clear(b, r);
+    return rc;
+}
+
+int pg_snapshot_put(cs_backend *base, int64_t peer, cs_snapshot *s, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    pg_args a = {.count = 0};
+    int rc = CSYNC_OK;
+
+    if (s->number < 0) {
+        rc = pg_state_int(b, "snapshots", &s->number, err);
+        s->number++;
+        if (rc == CSYNC_OK)
+            rc = pg_state_put_int(b, "snapshots", s->number, err);
+    }
+    pg_int(&a, peer);
+    if (rc != CSYNC_OK)
+        return rc;
+    if (!s->number)
+        return pg_run(b, "DELETE FROM csync._sync_snapshots WHERE peer=$1", &a, NULL, err);
+    pg_int(&a, s->number);
+    pg_int(&a, s->at.version);
+    pg_text(&a, s->at.epoch);
+    pg_int(&a, s->floor_ts);
+    pg_text(&a, s->cursor.data ? s->cursor.data : "");
+    return pg_run(b,
+                  "INSERT INTO csync._sync_snapshots(peer,number,version,epoch,floor_ts,cursor) "
+                  "VALUES($1,$2,$3,$4,$5,$6) ON CONFLICT(peer) DO UPDATE SET number=excluded.number,"
+                  "version=excluded.version,epoch=excluded.epoch,floor_ts=excluded.floor_ts,"
+                  "cursor=excluded.cursor",
+                  &a, NULL, err);
+}
+
+int pg_forget_via(cs_backend *base, int64_t peer, csync_error *err)
+{
+    pg_args a = {.count = 0};
+
+    pg_int(&a, peer);
+    return pg_run((cs_pg *)base, "UPDATE csync._sync_rows SET via=0 WHERE via=$1", &a, NULL, err);
+}
+
+int pg_snapshot_seen(cs_backend *base, const cs_item *item, int64_t number, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    pg_args a = {.count = 0};
+    const char *reason = NULL;
+    int rc = pg_read_key(b, item->table, item->change->pub.pk, &reason, err);
+
+    if (rc != CSYNC_OK || reason)
+        return rc;
+    pg_int(&a, item->table->id);
+    pg_text(&a, b->pk.data);
+    pg_int(&a, number);
+    return pg_run(b, "UPDATE csync._sync_rows SET seen=$3 WHERE table_id=$1 AND pk=$2", &a, NULL,
+                  err);
+}
+
+static int append_unseen(cs_pg *b, const cs_table *t, const cs_snapshot *s, size_t limit,
+                         csync_batch *batch, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    PGresult *r;
+    int rc;
+
+    pg_int(&a, s->number);
+    pg_int(&a, s->floor_ts);
+    pg_text(&a, b->base.origin);
+    pg_int(&a, (int64_t)(limit - batch->count));
+    pg_int(&a, t->id);
+    pg_int(&a, s->known);
+    rc = pg_run(
+        b,
+        "SELECT pk FROM csync._sync_rows WHERE table_id=$5 AND seen<>$1 AND state&1=0 AND ts<=$2 "
+        "AND (state&2<>0 OR base_origin IS NOT NULL OR origin<>$3 OR version BETWEEN 1 AND $6) "
+        "LIMIT $4",
+        &a, &r, err);
+    for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, r) : 0; rc == CSYNC_OK && i < n; i++) {
+        csync_change c = {.struct_size = sizeof c, .table = t->name, .pk = pg_cell(b, r, i, 0)};
+
+        c.operation = CSYNC_DELETE;
+        c.origin = b->base.origin;
+        rc = cs_batch_append(batch, &c, 0, err);
+    }
+    pg_clear(b, r);
+    return rc;
+}
+
+int pg_snapshot_unseen(cs_backend *base, const cs_snapshot *s, const unsigned char *served,
+                       size_t limit, csync_batch *batch, csync_error *err)
+{
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++)
+        if (served[i] && batch->count < limit)
+            rc = append_unseen((cs_pg *)base, base->tables[i], s, limit, batch, err);
+    return rc;
+}
