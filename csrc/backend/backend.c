@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/uuid.h"
 
 void cs_item_refuse(cs_item *item, int status, const char *reason, const char *message)
 {
@@ -36,4 +37,37 @@ cs_table *cs_backend_table(const cs_backend *b, const char *name, size_t len)
             high = mid;
     }
     return NULL;
+}
+
+int cs_batch_add_head(csync_batch *batch, const cs_item *item, const cs_head *head,
+                      const char *payload, csync_error *err)
+{
+    char timestamp[CS_TIME_SIZE];
+    csync_change out = {.struct_size = sizeof out};
+
+    if (!head->found)
+        return cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" has no row %.200s", item->table->name,
+                       item->change->pub.pk);
+    cs_time_format(head->stamp.ts, timestamp);
+    out.version = head->version;
+    out.operation = payload ? CSYNC_UPDATE : CSYNC_DELETE;
+    out.table = item->table->name;
+    out.pk = item->change->pub.pk;
+    out.payload = payload;
+    out.origin = head->stamp.origin;
+    out.timestamp = timestamp;
+    out.seq = head->stamp.seq;
+    return cs_batch_add(batch, &out, err);
+}
+
+int cs_origin_settle(char stored[CSYNC_ORIGIN_SIZE], const char *wanted, int *fresh, csync_error *err)
+{
+    *fresh = !stored[0];
+    if (!stored[0] && !wanted)
+        return cs_uuid4(stored, err);
+    if (!stored[0])
+        memcpy(stored, wanted, strlen(wanted) + 1);
+    else if (wanted && strcmp(wanted, stored) != 0)
+        return cs_fail(err, CSYNC_EINVAL, "the database's origin is %s, not %s", stored, wanted);
+    return CSYNC_OK;
 }

@@ -10,6 +10,7 @@
 #include "codec/value.h"
 #include "csync.h"
 #include "model/change.h"
+#include "model/epoch.h"
 #include "model/table.h"
 
 typedef struct cs_backend cs_backend;
@@ -279,6 +280,17 @@ struct cs_backend {
 void cs_item_refuse(cs_item *item, int status, const char *reason, const char *message);
 /* It was made here, or in the file that this replica is a copy of before it was copied. */
 int cs_backend_made(const cs_backend *b, const csync_change *change);
+/* The tracked tables, parents before their children; cs_free(*out). */
+int cs_backend_ranked(const cs_backend *b, cs_table ***out, csync_error *err);
+/* Fills order[*n] with the indexes of the items that are to be merged: parents before their children, then the deletes
+ * the other way round. */
+int cs_items_order(const cs_item *items, size_t count, size_t *order, size_t *n, csync_error *err);
+/* Appends the head of the item's row as a change. `payload` NULL: there is no row. CSYNC_ENOTFOUND: no head. */
+int cs_batch_add_head(csync_batch *batch, const cs_item *item, const cs_head *head,
+                      const char *payload, csync_error *err);
+/* `stored`, which becomes `wanted` or a new origin where it is ""; *fresh 1 then. CSYNC_EINVAL: it is another. */
+int cs_origin_settle(char stored[CSYNC_ORIGIN_SIZE], const char *wanted, int *fresh,
+                     csync_error *err);
 cs_table *cs_backend_table(const cs_backend *b, const char *name, size_t len); /* NULL: not tracked */
 
 /* Uses the copy of SQLite that `dl_handle` leads to; NULL: the process's own, else the system's. */

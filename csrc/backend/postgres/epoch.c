@@ -1,24 +1,7 @@
-/* epoch.c - whether a position belongs to this log: "ID.ASOF.MARK", as on SQLite. The horizon may go back a little
- * while a transaction begins, so what is compared with it is the last version that was given out. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+/* epoch.c - whether a position belongs to this log (model/epoch.h). The horizon may go back a little while a
+ * transaction begins, so what is compared with it is the last version that was given out. */
 #include "backend/postgres/postgres.h"
-#include "base/uuid.h"
-
-static int random_id(char out[PG_EPOCH_ID_SIZE], csync_error *err)
-{
-    char uuid[CS_UUID_SIZE];
-    size_t n = 0;
-    int rc = cs_uuid4(uuid, err);
-
-    for (size_t i = 0; rc == CSYNC_OK && n < PG_EPOCH_ID_SIZE - 1; i++)
-        if (uuid[i] != '-')
-            out[n++] = uuid[i];
-    out[n] = 0;
-    return rc;
-}
+#include "base/text.h"
 
 /* What no peer's position names any more is forgotten; and there are at most 1000. */
 static const char prune_sql[] =
@@ -35,7 +18,7 @@ int pg_settle(cs_backend *base, csync_error *err)
 
     if (rc != CSYNC_OK || settled)
         return rc;
-    rc = random_id(b->epoch, err);
+    rc = cs_epoch_new_id(b->epoch, err);
     b->epoch_new = 1;
     pg_text(&a, b->epoch);
     if (rc == CSYNC_OK)
@@ -68,13 +51,6 @@ int pg_settled(cs_backend *base, int *settled, csync_error *err)
     return b->epoch[0] ? get_epoch(b, b->epoch, settled, &end, err) : CSYNC_OK;
 }
 
-static uint32_t add_text(uint32_t sum, const char *text)
-{
-    for (; text && *text; text++)
-        sum = (sum ^ (unsigned char)*text) * 16777619u; /* FNV-1a */
-    return sum * 16777619u;
-}
-
 /* The check sum of the log's entry; 0: there is none (any more). */
 static int mark_of(cs_pg *b, int64_t version, uint32_t *mark, csync_error *err)
 {
@@ -87,12 +63,9 @@ static int mark_of(cs_pg *b, int64_t version, uint32_t *mark, csync_error *err)
     rc = pg_run(
         b, "SELECT table_name,pk_value,operation,timestamp FROM csync._sync_log WHERE version=$1",
         &a, &r, err);
-    if (rc == CSYNC_OK && pg_rows(b, r)) {
-        *mark = 2166136261u;
-        for (int column = 0; column < 4; column++)
-            *mark = add_text(*mark, pg_cell(b, r, 0, column));
-        *mark += *mark == 0;
-    }
+    if (rc == CSYNC_OK && pg_rows(b, r))
+        *mark = cs_epoch_mark(pg_cell(b, r, 0, 0), pg_cell(b, r, 0, 1), pg_cell(b, r, 0, 2),
+                              pg_cell(b, r, 0, 3));
     pg_clear(b, r);
     return rc;
 }
@@ -100,47 +73,23 @@ static int mark_of(cs_pg *b, int64_t version, uint32_t *mark, csync_error *err)
 int pg_position(cs_backend *base, cs_position *out, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
-    uint32_t mark = 0;
+    cs_epoch e = {.asof = b->top};
     PGresult *r;
-    int rc = mark_of(b, b->top, &mark, err);
+    int rc = mark_of(b, e.asof, &e.mark, err);
 
-    out->version = b->top;
-    out->epoch[0] = 0;
     if (rc != CSYNC_OK)
         return rc;
     rc = pg_run(b, "SELECT epoch FROM csync._sync_epochs ORDER BY id DESC LIMIT 1", NULL, &r, err);
-    if (rc == CSYNC_OK)
-        snprintf(out->epoch, sizeof out->epoch, "%.16s.%lld.%08x",
-                 pg_rows(b, r) ? pg_cell(b, r, 0, 0) : "", (long long)b->top, mark);
+    if (rc == CSYNC_OK && pg_rows(b, r))
+        cs_text_copy(e.id, sizeof e.id, pg_cell(b, r, 0, 0));
     pg_clear(b, r);
+    out->version = e.asof;
+    cs_epoch_format(&e, out->epoch);
     return rc;
 }
 
-/* The parts of an epoch's text. */
-typedef struct epoch {
-    char id[PG_EPOCH_ID_SIZE];
-    int64_t asof;
-    uint32_t mark;
-} epoch;
-
-static int parse(const char *text, epoch *out)
-{
-    size_t n = strspn(text, "0123456789abcdef");
-    char *end;
-
-    if (n != PG_EPOCH_ID_SIZE - 1 || text[n] != '.' || !strchr("0123456789", text[n + 1]))
-        return -1;
-    memcpy(out->id, text, n);
-    out->id[n] = 0;
-    out->asof = strtoll(text + n + 1, &end, 10);
-    if (*end != '.' || strspn(end + 1, "0123456789abcdef") != 8 || end[9] != 0)
-        return -1;
-    out->mark = (uint32_t)strtoul(end + 1, NULL, 16);
-    return 0;
-}
-
 /* *same 1: the log still is what it was when the text was given out. */
-static int check_epoch(cs_pg *b, const epoch *e, int64_t last, int *same, csync_error *err)
+static int check_epoch(cs_pg *b, const cs_epoch *e, int64_t last, int *same, csync_error *err)
 {
     uint32_t mark = 0;
     int64_t end = 0;
@@ -159,14 +108,14 @@ int pg_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csy
 {
     cs_pg *b = (cs_pg *)base;
     cs_floors floors;
-    epoch e;
+    cs_epoch e;
     int64_t last = 0;
     int same = 1;
     int rc = pg_last_version(b, &last, err);
 
     *out = CS_FALSE;
     if (rc == CSYNC_OK && position->epoch[0]) {
-        if (parse(position->epoch, &e) != 0 || e.asof < position->version)
+        if (cs_epoch_parse(position->epoch, &e) != 0 || e.asof < position->version)
             return CSYNC_OK;
         rc = check_epoch(b, &e, last, &same, err);
     } else if (rc == CSYNC_OK) {

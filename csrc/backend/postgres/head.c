@@ -196,8 +196,6 @@ static int head_payload(cs_pg *b, const cs_table *t, const cs_head *head, int64_
 int pg_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
-    char timestamp[CS_TIME_SIZE];
-    csync_change out = {.struct_size = sizeof out};
     const char *reason = NULL;
     cs_buf payload = {0};
     cs_head head = {0};
@@ -207,23 +205,10 @@ int pg_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, cs
 
     if (rc == CSYNC_OK)
         rc = pg_head_get(b, item->table, &head, &parked, err);
-    if (rc == CSYNC_OK && !head.found)
-        rc = cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" has no row %.200s", item->table->name,
-                     item->change->pub.pk);
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK && head.found)
         rc = head_payload(b, item->table, &head, parked, &payload, &live, err);
-    if (rc == CSYNC_OK) {
-        cs_time_format(head.stamp.ts, timestamp);
-        out.version = head.version;
-        out.operation = live ? CSYNC_UPDATE : CSYNC_DELETE;
-        out.table = item->table->name;
-        out.pk = item->change->pub.pk;
-        out.payload = live ? payload.data : NULL;
-        out.origin = head.stamp.origin;
-        out.timestamp = timestamp;
-        out.seq = head.stamp.seq;
-        rc = cs_batch_add(batch, &out, err);
-    }
+    if (rc == CSYNC_OK)
+        rc = cs_batch_add_head(batch, item, &head, live ? payload.data : NULL, err);
     cs_buf_free(&payload);
     return rc;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
+#include "base/mem.h"
 
 #define PAGE_ENTRIES 1000
 
@@ -155,18 +156,12 @@ static int log_heads(cs_pg *b, const cs_table *t, int all, csync_error *err)
 /* Tables in order of rank: whoever reads the log finds parents first. */
 static int log_all_heads(cs_pg *b, int all, csync_error *err)
 {
-    int rc = CSYNC_OK, left = 1;
+    cs_table **order;
+    int rc = cs_backend_ranked(&b->base, &order, err);
 
-    for (int rank = 0; rc == CSYNC_OK && left; rank++) {
-        left = 0;
-        for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++) {
-            cs_table *t = b->base.tables[i];
-
-            left |= t->rank > rank;
-            if (t->rank == rank)
-                rc = log_heads(b, t, all, err);
-        }
-    }
+    for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++)
+        rc = log_heads(b, order[i], all, err);
+    cs_free(order);
     return rc;
 }
 

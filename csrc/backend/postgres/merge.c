@@ -3,8 +3,6 @@
  * A change that beats its row's head becomes the head, is logged, and its row is written: parents first, then
  * deletes, children first; what is refused is tried again, and parked in the end. A local writer may have written
  * the row meanwhile: his entry is visible once the row is ours, and then everything is decided again. */
-#include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
@@ -379,44 +377,6 @@ static int merge_item(merge *m, size_t index, csync_error *err)
     return rc == CSYNC_OK ? tick(m, err) : rc;
 }
 
-/* ---- order ---- */
-
-typedef struct order_key {
-    size_t index;
-    int rank; /* upserts by rank, then deletes against it */
-} order_key;
-
-static int by_rank(const void *a, const void *b)
-{
-    const order_key *x = a, *y = b;
-
-    if (x->rank != y->rank)
-        return x->rank < y->rank ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-static int make_order(merge *m, size_t count, csync_error *err)
-{
-    order_key *keys = cs_calloc(count + 1, sizeof *keys);
-
-    if (!keys)
-        return cs_fail_nomem(err);
-    for (size_t i = 0; i < count; i++) {
-        const cs_item *item = &m->items[i];
-        int deletes = item->change->pub.operation == CSYNC_DELETE;
-
-        if (item->status || !item->table)
-            continue;
-        keys[m->count].index = i;
-        keys[m->count++].rank = deletes ? INT_MAX - item->table->rank : item->table->rank;
-    }
-    qsort(keys, m->count, sizeof *keys, by_rank);
-    for (size_t i = 0; i < m->count; i++)
-        m->order[i] = keys[i].index;
-    cs_free(keys);
-    return CSYNC_OK;
-}
-
 /* ---- what was refused ---- */
 
 static int retry_pass(merge *m, int *progress, csync_error *err)
@@ -540,7 +500,7 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
         return cs_fail_nomem(err);
     m.waiting = m.order + count + 1;
     if (rc == CSYNC_OK)
-        rc = make_order(&m, count, err);
+        rc = cs_items_order(items, count, m.order, &m.count, err);
     for (size_t i = 0; rc == CSYNC_OK && i < m.count; i++)
         rc = merge_item(&m, m.order[i], err);
     if (rc == CSYNC_OK)

@@ -18,7 +18,7 @@
 
 /* Bits of a head's state column. */
 enum { PG_DELETED = 1, PG_AGREED = 2 };
-enum { PG_EPOCH_ID_SIZE = 17, PG_ARGS = 20, PG_STATE_SIZE = 6 };
+enum { PG_ARGS = 20, PG_STATE_SIZE = 6 };
 
 #define PG_FUNCTIONS(X)                                                                            \
     X(PQconnectdb)                                                                                 \
@@ -75,7 +75,7 @@ typedef struct cs_pg {
     char sqlstate[PG_STATE_SIZE]; /* of the last failure */
     char schema[40]; /* what the catalogue was when base.tables was loaded; "": not loaded */
     int tables_are_new; /* and no parked change was tried with them yet */
-    char epoch[PG_EPOCH_ID_SIZE];
+    char epoch[CS_EPOCH_ID_SIZE];
     int epoch_new;
     cs_row key_row, payload_row; /* what key and cells borrow from */
     cs_value *key; /* decoded key of the change at hand */

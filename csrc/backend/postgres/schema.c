@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
-#include "base/uuid.h"
 
 /* In _sync_log origin NULL is this replica, and seq NULL is the version. The index serves the look-up that finds
  * an edit which a local writer made while a change was applied. */
@@ -95,20 +94,15 @@ static int exists(cs_pg *b, int *found, csync_error *err)
 static int settle_origin(cs_pg *b, const char *wanted, csync_error *err)
 {
     char stored[CSYNC_ORIGIN_SIZE];
+    int fresh = 0;
     int rc = pg_state_text(b, "origin_id", stored, sizeof stored, err);
 
-    if (rc != CSYNC_OK)
-        return rc;
-    if (!stored[0]) {
-        if (wanted)
-            memcpy(stored, wanted, strlen(wanted) + 1);
-        else if ((rc = cs_uuid4(stored, err)) != CSYNC_OK)
-            return rc;
+    if (rc == CSYNC_OK)
+        rc = cs_origin_settle(stored, wanted, &fresh, err);
+    if (rc == CSYNC_OK && fresh)
         rc = pg_state_put(b, "origin_id", stored, err);
-    } else if (wanted && strcmp(wanted, stored) != 0) {
-        return cs_fail(err, CSYNC_EINVAL, "the database's origin is %s, not %s", stored, wanted);
-    }
-    memcpy(b->base.origin, stored, sizeof stored);
+    if (rc == CSYNC_OK)
+        memcpy(b->base.origin, stored, sizeof stored);
     return rc;
 }
 

@@ -1,87 +1,10 @@
-/* snapshot.c - all heads, page by page, in order of table and key: read here for others, and what is kept while
- * another replica's is read.
- *
- * A cursor is "SCHEMA:VERSION.EPOCH:LENGTH:TABLEKEY", as on SQLite; SCHEMA is the catalogue's hash. */
-#include <stdio.h>
-#include <stdlib.h>
+/* snapshot.c - all heads, page by page, in order of table and key (backend/serve.h), and what is kept while another
+ * replica's are read. */
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
+#include "backend/serve.h"
 #include "base/mem.h"
-
-typedef struct reading {
-    cs_pg *b;
-    const cs_page_request *request;
-    csync_batch *batch;
-    cs_buf *next;
-    cs_position at;
-    const char *table; /* not terminated */
-    size_t table_len; /* 0: behind all tables, among the changes that no table here can hold */
-    const char *key; /* JSON, or the number of a parked change */
-    int full; /* there is more than the page takes */
-} reading;
-
-static int bad_cursor(csync_error *err)
-{
-    return cs_fail(err, CSYNC_EINVAL, "this is no cursor of a snapshot of this replica");
-}
-
-/* A number up to `stop`; NULL: there is none. */
-static const char *read_number(const char *text, char stop, int64_t *out)
-{
-    char *end;
-
-    if (*text < '0' || *text > '9')
-        return NULL;
-    *out = strtoll(text, &end, 10);
-    return *end == stop ? end + 1 : NULL;
-}
-
-static int read_cursor(reading *r, const char *cursor, csync_error *err)
-{
-    size_t schema = strcspn(cursor, ":");
-    int64_t version = 0, len = 0;
-    const char *p = cursor[schema] ? read_number(cursor + schema + 1, '.', &version) : NULL;
-    const char *colon = p ? strchr(p, ':') : NULL;
-    char epoch[CS_EPOCH_SIZE];
-
-    if (!colon || (size_t)(colon - p) >= sizeof epoch)
-        return bad_cursor(err);
-    memcpy(epoch, p, (size_t)(colon - p));
-    epoch[colon - p] = 0;
-    r->at = cs_position_make(version, epoch);
-    p = read_number(colon + 1, ':', &len);
-    if (!p || (uint64_t)len > strlen(p))
-        return bad_cursor(err);
-    r->table = p;
-    r->table_len = (size_t)len;
-    r->key = p + len;
-    if (schema == strlen(r->b->schema) && memcmp(cursor, r->b->schema, schema) == 0)
-        return CSYNC_OK;
-    if (cs_error_writable(err))
-        err->version = 0;
-    return cs_fail(err, CSYNC_EFULLRESYNC,
-                   "the tables of replica %s have changed; the snapshot begins anew",
-                   r->b->base.origin);
-}
-
-static void write_cursor(reading *r, const char *table, const char *key)
-{
-    cs_buf_clear(r->next);
-    cs_buf_printf(r->next, "%s:%lld.%s:%zu:", r->b->schema, (long long)r->at.version, r->at.epoch,
-                  strlen(table));
-    cs_buf_puts(r->next, table);
-    cs_buf_puts(r->next, key);
-}
-
-static int append(reading *r, const csync_change *c, int64_t ts, csync_error *err)
-{
-    r->full = r->batch->count >= (size_t)r->request->limit ||
-              (r->batch->count > 0 && r->batch->bytes >= r->request->max_bytes);
-    if (r->full)
-        return CSYNC_OK;
-    return cs_batch_append(r->batch, c, ts, err);
-}
 
 /* Columns: key, version, ts, origin, seq, state, payload (of the parked change, or of the log), base. */
 static const char heads_sql[] =
@@ -92,9 +15,9 @@ static const char heads_sql[] =
     "l.version=r.version AND r.version<>0 WHERE r.table_id=$1 AND r.pk>$2 ORDER BY r.pk LIMIT $3";
 
 /* A live head without a row is nobody's row. */
-static int append_head(reading *r, cs_table *t, const PGresult *rows, int i, csync_error *err)
+static int append_head(cs_serving *s, cs_table *t, const PGresult *rows, int i, csync_error *err)
 {
-    cs_pg *b = r->b;
+    cs_pg *b = (cs_pg *)s->b;
     char timestamp[CS_TIME_SIZE];
     csync_change c = {.struct_size = sizeof c, .table = t->name, .pk = pg_cell(b, rows, i, 0)};
     int deleted = (pg_cell_int(b, rows, i, 5) & PG_DELETED) != 0, live = !deleted;
@@ -110,7 +33,7 @@ static int append_head(reading *r, cs_table *t, const PGresult *rows, int i, csy
     c.origin = pg_cell(b, rows, i, 3);
     c.timestamp = timestamp;
     c.seq = pg_cell_int(b, rows, i, 4);
-    c.base = r->request->bases ? pg_cell(b, rows, i, 7) : NULL;
+    c.base = s->request->bases ? pg_cell(b, rows, i, 7) : NULL;
     if (live && !c.payload) {
         rc = pg_read_key(b, t, c.pk, &reason, err);
         if (rc == CSYNC_OK)
@@ -118,45 +41,44 @@ static int append_head(reading *r, cs_table *t, const PGresult *rows, int i, csy
         c.payload = payload.data;
     }
     if (rc == CSYNC_OK && (live || deleted))
-        rc = append(r, &c, ts, err);
-    if (rc == CSYNC_OK && !r->full)
-        write_cursor(r, t->name, c.pk);
+        rc = cs_serve_row(s, &c, ts, 0, err);
     cs_buf_free(&payload);
     return rc;
 }
 
-static int read_table(reading *r, cs_table *t, const char *after, csync_error *err)
+static int read_table(cs_serving *s, cs_table *t, const char *after, csync_error *err)
 {
-    int limit = r->request->limit + 1, n = limit;
+    cs_pg *b = (cs_pg *)s->b;
+    int limit = s->request->limit + 1, n = limit;
     char *last = cs_strdup(after ? after : "");
     int rc = last ? CSYNC_OK : cs_fail_nomem(err);
 
-    while (rc == CSYNC_OK && n == limit && !r->full) {
+    while (rc == CSYNC_OK && n == limit && !s->full) {
         pg_args a = {.count = 0};
         PGresult *rows;
 
         pg_int(&a, t->id);
         pg_text(&a, last);
         pg_int(&a, limit);
-        rc = pg_run(r->b, heads_sql, &a, &rows, err);
-        n = rc == CSYNC_OK ? pg_rows(r->b, rows) : 0;
-        for (int i = 0; rc == CSYNC_OK && i < n && !r->full; i++)
-            rc = append_head(r, t, rows, i, err);
+        rc = pg_run(b, heads_sql, &a, &rows, err);
+        n = rc == CSYNC_OK ? pg_rows(b, rows) : 0;
+        for (int i = 0; rc == CSYNC_OK && i < n && !s->full; i++)
+            rc = append_head(s, t, rows, i, err);
         if (rc == CSYNC_OK && n) {
             cs_free(last);
-            last = cs_strdup(pg_cell(r->b, rows, n - 1, 0));
+            last = cs_strdup(pg_cell(b, rows, n - 1, 0));
             rc = last ? CSYNC_OK : cs_fail_nomem(err);
         }
-        pg_clear(r->b, rows);
+        pg_clear(b, rows);
     }
     cs_free(last);
     return rc;
 }
 
 /* Changes that no table here can hold have no head but are heads all the same. */
-static int read_unknown(reading *r, int64_t after, csync_error *err)
+static int read_unknown(cs_serving *s, int64_t after, csync_error *err)
 {
-    cs_pg *b = r->b;
+    cs_pg *b = (cs_pg *)s->b;
     pg_args a = {.count = 0};
     PGresult *rows;
     int rc;
@@ -167,7 +89,7 @@ static int read_unknown(reading *r, int64_t after, csync_error *err)
                 "csync._sync_parked p WHERE id>$1 AND NOT EXISTS(SELECT 1 FROM csync._sync_tables t WHERE "
                 "t.name=p.table_name) ORDER BY id",
                 &a, &rows, err);
-    for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, rows) : 0; rc == CSYNC_OK && i < n && !r->full;
+    for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, rows) : 0; rc == CSYNC_OK && i < n && !s->full;
          i++) {
         csync_change c = {.struct_size = sizeof c, .table = pg_cell(b, rows, i, 1)};
         const char *operation = pg_cell(b, rows, i, 3);
@@ -180,68 +102,24 @@ static int read_unknown(reading *r, int64_t after, csync_error *err)
         c.timestamp = pg_cell(b, rows, i, 6);
         c.seq = pg_cell_int(b, rows, i, 7);
         (void)cs_time_parse(c.timestamp, strlen(c.timestamp), &ts);
-        rc = append(r, &c, ts, err);
-        if (rc == CSYNC_OK && !r->full)
-            write_cursor(r, "", pg_cell(b, rows, i, 0));
+        rc = cs_serve_row(s, &c, ts, pg_cell_int(b, rows, i, 0), err);
     }
     pg_clear(b, rows);
     return rc;
 }
 
-static int by_rank_and_name(const void *x, const void *y)
-{
-    const cs_table *a = *(cs_table *const *)x, *b = *(cs_table *const *)y;
-
-    return a->rank != b->rank ? a->rank - b->rank : strcmp(a->name, b->name);
-}
-
-static int is_table(const cs_table *t, const reading *r)
-{
-    return strlen(t->name) == r->table_len && memcmp(t->name, r->table, r->table_len) == 0;
-}
-
-static int read_tables(reading *r, csync_error *err)
-{
-    size_t n = r->b->base.table_count, i = 0;
-    cs_table **order = cs_calloc(n + 1, sizeof(cs_table *));
-    const char *after = *r->request->cursor ? r->key : NULL;
-    int rc = CSYNC_OK;
-
-    if (!order)
-        return cs_fail_nomem(err);
-    if (n)
-        memcpy(order, r->b->base.tables, n * sizeof(cs_table *));
-    qsort(order, n, sizeof(cs_table *), by_rank_and_name);
-    while (after && i < n && !is_table(order[i], r))
-        i++;
-    if (after && i == n)
-        rc = bad_cursor(err);
-    for (; rc == CSYNC_OK && i < n && !r->full; i++, after = NULL)
-        rc = read_table(r, order[i], after, err);
-    cs_free(order);
-    return rc == CSYNC_OK && !r->full ? read_unknown(r, 0, err) : rc;
-}
-
 int pg_snapshot_page(cs_backend *base, const cs_page_request *request, csync_batch *batch,
                      cs_buf *next, csync_error *err)
 {
-    reading r = {.b = (cs_pg *)base, .request = request, .batch = batch, .next = next};
-    int64_t id = 0;
-    int rc = *request->cursor ? read_cursor(&r, request->cursor, err) : pg_position(base, &r.at, err);
+    cs_serving s = {.b = base,
+                    .schema = ((cs_pg *)base)->schema,
+                    .request = request,
+                    .batch = batch,
+                    .next = next,
+                    .read_table = read_table,
+                    .read_unknown = read_unknown};
 
-    if (rc == CSYNC_OK && (!*request->cursor || r.table_len))
-        rc = read_tables(&r, err);
-    else if (rc == CSYNC_OK)
-        rc = read_number(r.key, 0, &id) ? read_unknown(&r, id, err) : bad_cursor(err);
-    if (rc != CSYNC_OK)
-        return rc;
-    if (!r.full)
-        cs_buf_clear(next);
-    batch->has_info = 1;
-    batch->has_more = r.full;
-    batch->from_version = batch->to_version = r.at.version;
-    rc = cs_batch_text(batch, r.at.epoch, &batch->epoch, err);
-    return rc == CSYNC_OK ? cs_buf_check(next, err) : rc;
+    return cs_serve_page(&s, err);
 }
 
 /* ---- reading another replica's ---- */

@@ -1,29 +1,8 @@
-/* epoch.c - whether a position belongs to this log.
- *
- * Each handle that serves the log begins an epoch: a random id and the version that the log ended with. The
- * text that travels with a version is "ID.ASOF.MARK": the newest epoch, the end of the log when it was given
- * out, and a check sum of the entry there. A database that was restored from a backup either lacks the epoch,
- * or has ended it before ASOF, or has written another entry there since. */
+/* epoch.c - whether a position belongs to this log (model/epoch.h). */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "backend/sqlite/sqlite.h"
 #include "base/rules.h"
-#include "base/uuid.h"
-
-static int random_id(char out[SQ_EPOCH_ID_SIZE], csync_error *err)
-{
-    char uuid[CS_UUID_SIZE];
-    size_t n = 0;
-    int rc = cs_uuid4(uuid, err);
-
-    for (size_t i = 0; rc == CSYNC_OK && n < SQ_EPOCH_ID_SIZE - 1; i++)
-        if (uuid[i] != '-')
-            out[n++] = uuid[i];
-    out[n] = 0;
-    return rc;
-}
 
 /* What no peer's position names any more is forgotten; and there are at most 1000. */
 static const char prune_sql[] =
@@ -41,7 +20,7 @@ int sq_settle(cs_backend *base, csync_error *err)
 
     if (rc != CSYNC_OK || settled)
         return rc;
-    rc = random_id(b->epoch, err);
+    rc = cs_epoch_new_id(b->epoch, err);
     if (rc == CSYNC_OK)
         rc = sq_log_top(base, &top, err);
     if (rc == CSYNC_OK)
@@ -88,13 +67,6 @@ int sq_settled(cs_backend *base, int *settled, csync_error *err)
     return b->epoch[0] ? get_epoch(b, b->epoch, settled, &end, err) : CSYNC_OK;
 }
 
-static uint32_t add_text(uint32_t sum, const char *text)
-{
-    for (; text && *text; text++)
-        sum = (sum ^ (unsigned char)*text) * 16777619u; /* FNV-1a */
-    return sum * 16777619u;
-}
-
 /* The check sum of the log's entry; 0: there is none (any more). */
 static int mark_of(cs_sqlite *b, int64_t version, uint32_t *mark, csync_error *err)
 {
@@ -108,18 +80,15 @@ static int mark_of(cs_sqlite *b, int64_t version, uint32_t *mark, csync_error *e
     sq_bind_int(b, stmt, 1, version);
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
-        *mark = 2166136261u;
-        for (int column = 1; column <= 3; column++)
-            *mark = add_text(*mark, sq_column_text(b, stmt, column));
-        *mark = add_text(*mark, sq_column_text(b, stmt, 6));
-        *mark += *mark == 0;
+        *mark = cs_epoch_mark(sq_column_text(b, stmt, 1), sq_column_text(b, stmt, 2),
+                              sq_column_text(b, stmt, 3), sq_column_text(b, stmt, 6));
         rc = CSYNC_OK;
     }
     sqlite3_reset(stmt);
     return rc;
 }
 
-static int newest_epoch(cs_sqlite *b, char out[SQ_EPOCH_ID_SIZE], csync_error *err)
+static int newest_epoch(cs_sqlite *b, char out[CS_EPOCH_ID_SIZE], csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
@@ -130,7 +99,7 @@ static int newest_epoch(cs_sqlite *b, char out[SQ_EPOCH_ID_SIZE], csync_error *e
         return rc;
     rc = sq_step(b, stmt, err);
     if (rc == 1)
-        snprintf(out, SQ_EPOCH_ID_SIZE, "%s", sq_column_text(b, stmt, 0));
+        snprintf(out, CS_EPOCH_ID_SIZE, "%s", sq_column_text(b, stmt, 0));
     sqlite3_reset(stmt);
     return rc < 0 ? rc : CSYNC_OK;
 }
@@ -138,45 +107,20 @@ static int newest_epoch(cs_sqlite *b, char out[SQ_EPOCH_ID_SIZE], csync_error *e
 int sq_position(cs_backend *base, cs_position *out, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
-    char id[SQ_EPOCH_ID_SIZE];
-    uint32_t mark = 0;
-    int rc = sq_log_top(base, &out->version, err);
+    cs_epoch e = {.asof = 0};
+    int rc = sq_log_top(base, &e.asof, err);
 
-    out->epoch[0] = 0;
     if (rc == CSYNC_OK)
-        rc = newest_epoch(b, id, err);
+        rc = newest_epoch(b, e.id, err);
     if (rc == CSYNC_OK)
-        rc = mark_of(b, out->version, &mark, err);
-    if (rc == CSYNC_OK)
-        snprintf(out->epoch, sizeof out->epoch, "%s.%lld.%08x", id, (long long)out->version, mark);
+        rc = mark_of(b, e.asof, &e.mark, err);
+    out->version = e.asof;
+    cs_epoch_format(&e, out->epoch);
     return rc;
 }
 
-/* The parts of an epoch's text. */
-typedef struct epoch {
-    char id[SQ_EPOCH_ID_SIZE];
-    int64_t asof;
-    uint32_t mark;
-} epoch;
-
-static int parse(const char *text, epoch *out)
-{
-    size_t n = strspn(text, "0123456789abcdef");
-    char *end;
-
-    if (n != SQ_EPOCH_ID_SIZE - 1 || text[n] != '.' || !strchr("0123456789", text[n + 1]))
-        return -1;
-    memcpy(out->id, text, n);
-    out->id[n] = 0;
-    out->asof = strtoll(text + n + 1, &end, 10);
-    if (*end != '.' || strspn(end + 1, "0123456789abcdef") != 8 || end[9] != 0)
-        return -1;
-    out->mark = (uint32_t)strtoul(end + 1, NULL, 16);
-    return 0;
-}
-
 /* *same 1: the log still is what it was when the text was given out. */
-static int check_epoch(cs_sqlite *b, const epoch *e, int64_t top, int *same, csync_error *err)
+static int check_epoch(cs_sqlite *b, const cs_epoch *e, int64_t top, int *same, csync_error *err)
 {
     uint32_t mark = 0;
     int64_t end = 0;
@@ -195,14 +139,14 @@ int sq_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csy
 {
     cs_sqlite *b = (cs_sqlite *)base;
     cs_floors floors;
-    epoch e;
+    cs_epoch e;
     int64_t top = 0;
     int same = 1;
     int rc = sq_log_top(base, &top, err);
 
     *out = CS_FALSE;
     if (rc == CSYNC_OK && position->epoch[0] && CS_RULE(EPOCH)) {
-        if (parse(position->epoch, &e) != 0 || e.asof < position->version)
+        if (cs_epoch_parse(position->epoch, &e) != 0 || e.asof < position->version)
             return CSYNC_OK;
         if (!CS_RULE(ASOF)) {
             e.asof = position->version;

@@ -188,33 +188,18 @@ int sq_head_payload(cs_sqlite *b, cs_table *t, const cs_head *head, int64_t park
 int sq_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
-    char timestamp[CS_TIME_SIZE];
-    csync_change out = {.struct_size = sizeof out};
     cs_buf payload = {0};
-    cs_head head;
+    cs_head head = {0};
     int64_t parked = 0;
     int live = 0;
     int rc = sq_read_key(b, item->table, item->change->pub.pk, item->change->pk_len, err);
 
     if (rc == CSYNC_OK)
         rc = sq_head_get(b, item->table, &head, NULL, &parked, err);
-    if (rc == CSYNC_OK && !head.found)
-        rc = cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" has no row %.200s", item->table->name,
-                     item->change->pub.pk);
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK && head.found)
         rc = sq_head_payload(b, item->table, &head, parked, &payload, &live, err);
-    if (rc == CSYNC_OK) {
-        cs_time_format(head.stamp.ts, timestamp);
-        out.version = head.version;
-        out.operation = live ? CSYNC_UPDATE : CSYNC_DELETE;
-        out.table = item->table->name;
-        out.pk = item->change->pub.pk;
-        out.payload = live ? payload.data : NULL;
-        out.origin = head.stamp.origin;
-        out.timestamp = timestamp;
-        out.seq = head.stamp.seq;
-        rc = cs_batch_add(batch, &out, err);
-    }
+    if (rc == CSYNC_OK)
+        rc = cs_batch_add_head(batch, item, &head, live ? payload.data : NULL, err);
     cs_buf_free(&payload);
     return rc;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
+#include "base/mem.h"
 
 int sq_log_top(cs_backend *base, int64_t *version, csync_error *err)
 {
@@ -173,18 +174,12 @@ static int log_heads(cs_sqlite *b, cs_table *t, int all, int64_t *version, csync
 /* Tables in order of rank: whoever reads the log finds parents first. */
 static int log_all_heads(cs_sqlite *b, int all, int64_t *version, csync_error *err)
 {
-    int rc = CSYNC_OK, left = 1;
+    cs_table **order;
+    int rc = cs_backend_ranked(&b->base, &order, err);
 
-    for (int rank = 0; rc == CSYNC_OK && left; rank++) {
-        left = 0;
-        for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++) {
-            cs_table *t = b->base.tables[i];
-
-            left |= t->rank > rank;
-            if (t->rank == rank)
-                rc = log_heads(b, t, all, version, err);
-        }
-    }
+    for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++)
+        rc = log_heads(b, order[i], all, version, err);
+    cs_free(order);
     return rc;
 }
 

@@ -4,7 +4,6 @@
  * then deletes, children first. Rows that a foreign key refuses are tried again, at last with the keys
  * deferred (cycles, self references); what still cannot be written is parked, which takes its old row out
  * of the table, so that what is visible depends on the heads alone. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
@@ -215,51 +214,6 @@ static int merge_item(merge *m, size_t index, csync_error *err)
     if (rc == CSYNC_OK && item->status == CSYNC_PARKED)
         m->waiting[m->n_waiting++] = index;
     return rc;
-}
-
-/* ---- order ---- */
-
-typedef struct order_key {
-    size_t index;
-    int rank; /* upserts by rank, then deletes against it */
-} order_key;
-
-static int by_rank(const void *a, const void *b)
-{
-    const order_key *x = a, *y = b;
-
-    if (x->rank != y->rank)
-        return x->rank < y->rank ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* Fills m->order; *upserts is how many of them are no deletes. Unknown tables come out at once. */
-static int make_order(merge *m, size_t count, size_t *upserts, csync_error *err)
-{
-    order_key *keys = cs_calloc(count + 1, sizeof *keys);
-    int sorted = 1;
-
-    *upserts = 0;
-    if (!keys)
-        return cs_fail_nomem(err);
-    for (size_t i = 0; i < count; i++) {
-        const cs_item *item = &m->items[i];
-        int deletes = item->change->pub.operation == CSYNC_DELETE;
-
-        if (item->status || !item->table)
-            continue;
-        keys[m->count].index = i;
-        keys[m->count].rank = deletes ? INT32_MAX - item->table->rank : item->table->rank;
-        sorted &= m->count == 0 || keys[m->count - 1].rank <= keys[m->count].rank;
-        *upserts += !deletes;
-        m->count++;
-    }
-    if (!sorted)
-        qsort(keys, m->count, sizeof *keys, by_rank);
-    for (size_t i = 0; i < m->count; i++)
-        m->order[i] = keys[i].index;
-    cs_free(keys);
-    return CSYNC_OK;
 }
 
 /* ---- many at once ---- */
@@ -482,8 +436,10 @@ static int retry_parked(merge *m, csync_error *err)
 static int run(merge *m, size_t count, csync_error *err)
 {
     size_t upserts = 0;
-    int rc = make_order(m, count, &upserts, err);
+    int rc = cs_items_order(m->items, count, m->order, &m->count, err);
 
+    while (upserts < m->count && m->items[m->order[upserts]].change->pub.operation != CSYNC_DELETE)
+        upserts++;
     if (rc == CSYNC_OK)
         rc = merge_range(m, 0, upserts, err);
     if (rc == CSYNC_OK)

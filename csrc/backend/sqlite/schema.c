@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
-#include "base/uuid.h"
 
 /* The first five are the reference's, with its names and columns. _sync_log has no CHECK and no secondary
  * index (the two halve capture speed) and is AUTOINCREMENT (a version is never used twice). In it origin
@@ -63,21 +62,17 @@ static int exists(cs_sqlite *b, int *found, csync_error *err)
 static int settle_origin(cs_sqlite *b, const char *wanted, csync_error *err)
 {
     char stored[CSYNC_ORIGIN_SIZE];
+    int fresh = 0;
     int rc = sq_state_text(b, "origin_id", stored, sizeof stored, err);
 
+    if (rc == CSYNC_OK)
+        rc = cs_origin_settle(stored, wanted, &fresh, err);
+    if (rc == CSYNC_OK && fresh)
+        rc = sq_state_put_text(b, "origin_id", stored, err);
     if (rc != CSYNC_OK)
         return rc;
-    if (!stored[0]) {
-        if (wanted)
-            memcpy(stored, wanted, strlen(wanted) + 1);
-        else if ((rc = cs_uuid4(stored, err)) != CSYNC_OK)
-            return rc;
-        rc = sq_state_put_text(b, "origin_id", stored, err);
-    } else if (wanted && strcmp(wanted, stored) != 0) {
-        return cs_fail(err, CSYNC_EINVAL, "the database's origin is %s, not %s", stored, wanted);
-    }
     memcpy(b->base.origin, stored, sizeof stored);
-    return rc == CSYNC_OK ? sq_origin_id(b, stored, &b->me, err) : rc;
+    return sq_origin_id(b, stored, &b->me, err);
 }
 
 static int create(cs_sqlite *b, const char *origin, csync_error *err)

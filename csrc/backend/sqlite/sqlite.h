@@ -25,9 +25,6 @@ enum {
 enum { SQ_BULK = 50, SQ_BULK_COLUMNS = 100 };
 /* Parameters of a head besides its key. */
 enum { SQ_HEAD_PARAMS = 6 };
-/* Of an epoch's id, with its NUL. */
-enum { SQ_EPOCH_ID_SIZE = 17 };
-
 /* Statements that do not depend on a user table; their SQL is in statement.c. */
 enum sq_fixed {
     SQ_BEGIN,
@@ -155,7 +152,7 @@ typedef struct cs_sqlite {
     int suppressed_writes; /* the suppressed transaction may have written rows */
     int flag_set; /* _sync_session.sync_active is 1 in the open transaction */
     int64_t me; /* id of base.origin */
-    char epoch[SQ_EPOCH_ID_SIZE]; /* that this handle has begun; "": none yet */
+    char epoch[CS_EPOCH_ID_SIZE]; /* that this handle has begun; "": none yet */
     int epoch_new; /* in the open transaction */
     char *last_origin; /* the origin looked up last ... */
     int64_t last_origin_id; /* ... and its id */
