@@ -273,14 +273,6 @@ int csync_hash(csync *replica, char hex[CSYNC_HASH_SIZE], csync_error *err)
 
 /* ---- changes ---- */
 
-static int check_peer(const char *name, csync_error *err)
-{
-    if (*name && strlen(name) <= CS_PEER_MAX)
-        return CSYNC_OK;
-    return cs_fail(err, CSYNC_EINVAL, "the name of a client or peer must have 1 to %d bytes",
-                   CS_PEER_MAX);
-}
-
 static int check_fetch(csync *c, const csync_fetch *fetch, csync_error *err)
 {
     if (fetch->since < 0)
@@ -291,7 +283,7 @@ static int check_fetch(csync *c, const csync_fetch *fetch, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "max_bytes is negative");
     if (fetch->origin && strcmp(fetch->origin, c->backend->origin) == 0)
         return cs_fail(err, CSYNC_EINVAL, "a replica cannot ask itself for changes");
-    return fetch->origin ? check_peer(fetch->origin, err) : CSYNC_OK;
+    return fetch->origin ? cs_peer_check(fetch->origin, err) : CSYNC_OK;
 }
 
 int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out, csync_error *err)

@@ -19,12 +19,9 @@ static int check_client(csync *c, const char *origin, csync_error *err)
 {
     if (!origin)
         return cs_fail(err, CSYNC_EMISUSE, "origin is NULL");
-    if (!*origin || strlen(origin) > CS_PEER_MAX)
-        return cs_fail(err, CSYNC_EINVAL, "the name of a client must have 1 to %d bytes",
-                       CS_PEER_MAX);
     if (strcmp(origin, c->backend->origin) == 0)
         return cs_fail(err, CSYNC_EINVAL, "a replica is no client of its own");
-    return CSYNC_OK;
+    return cs_peer_check(origin, err);
 }
 
 static int check_days(int days, csync_error *err)

@@ -215,6 +215,8 @@ typedef struct cs_backend_ops {
     int (*snapshot_put)(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
     /* What came from the peer is offered to it again: it may have lost it. */
     int (*forget_via)(cs_backend *b, int64_t peer, csync_error *err);
+    /* The head of the item's row (heads_get) is the newest entry of the log, for everybody. Fold afterwards. */
+    int (*offer)(cs_backend *b, const cs_item *item, csync_error *err);
     /* The head of the item's row is in the snapshot. */
     int (*snapshot_seen)(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
     /* Appends to the batch, as deletes, at most `limit` live heads that are not in the snapshot, that a peer once

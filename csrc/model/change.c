@@ -11,6 +11,11 @@ cs_stamp cs_change_stamp(const cs_change *change)
     return stamp;
 }
 
+int cs_change_base(const csync_change *change, cs_stamp *out, char text[CS_STAMP_SIZE])
+{
+    return change->base && cs_stamp_parse(change->base, out, text) == 0;
+}
+
 cs_position cs_batch_from(const csync_batch *batch)
 {
     return cs_position_make(batch->from_version, batch->from_epoch);

@@ -35,6 +35,8 @@ struct csync_batch {
 };
 
 cs_stamp cs_change_stamp(const cs_change *change);
+/* 1 when the change has a base; its origin is in `text`. */
+int cs_change_base(const csync_change *change, cs_stamp *out, char text[CS_STAMP_SIZE]);
 /* The positions that a batch continues, leads to, and that its maker has in the reader's log. */
 cs_position cs_batch_from(const csync_batch *batch);
 cs_position cs_batch_to(const csync_batch *batch);

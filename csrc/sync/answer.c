@@ -117,10 +117,9 @@ static int check_claim(csync *c, const answering *w, csync_error *err)
         return rc;
     if (top < batch->to_version)
         top = batch->to_version;
-    if (w->a->position.epoch[0]
-            ? verdict != CS_FALSE
-            : claim <= top && !(w->a->taken && batch->count && !batch->cursor &&
-                                claim <= batch->from_version && !has_conflict(w->a->outcome)))
+    if (w->a->position.epoch[0] ? verdict != CS_FALSE
+                                : claim <= top && !(w->a->taken && batch->count && !batch->cursor &&
+                                                    claim <= batch->from_version && !w->a->conflicts))
         return CSYNC_OK;
     return cs_fail(err, CSYNC_EPROTO,
                    "the peer answered position %lld to a push of versions %lld to %lld",

@@ -138,7 +138,6 @@ static int check_fresh(csync *c, work *w, csync_error *err)
     cs_floors floors;
     int rc = c->backend->ops->floors(c->backend, &floors, err);
 
-    w->changes.fresh = 1;
     if (rc != CSYNC_OK || !floors.tombstones)
         return rc;
     rc = cs_known_version(c, &said, &knew, err);
@@ -454,7 +453,6 @@ static int apply_changes(csync *c, work *w, csync_error *err)
 
     if (rc == CSYNC_OK)
         rc = b->ops->suppress(b, 1, err);
-
     if (rc == CSYNC_OK)
         rc = b->ops->fold(b, err);
     if (rc == CSYNC_OK)
@@ -467,6 +465,8 @@ static int apply_changes(csync *c, work *w, csync_error *err)
         rc = enter_changes(c, w, err);
     if (rc == CSYNC_OK)
         rc = go_on_snapshot(c, w, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->parked_count(b, &w->changes.result.parked, err);
     if (rc == CSYNC_OK)
         move_position(w);
     w->peer.unheard &= w->a->batch->has_more;

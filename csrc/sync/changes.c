@@ -78,8 +78,7 @@ static int check_ahead(cs_changes *w, cs_item *item, int64_t now, csync_error *e
     cs_stamp base;
     int rc;
 
-    if (item->change->pub.base && cs_stamp_parse(item->change->pub.base, &base, text) == 0 &&
-        base.ts + CS_DRIFT_MS >= item->change->ts)
+    if (cs_change_base(&item->change->pub, &base, text) && base.ts + CS_DRIFT_MS >= item->change->ts)
         return CSYNC_OK;
     rc = b->ops->heads_get(b, item, 1, err);
 
@@ -122,7 +121,7 @@ static int is_based_on(const cs_change *change, const cs_stamp *head)
 
     if (cs_stamp_compare(&own, head) == 0)
         return 1;
-    if (!change->pub.base || cs_stamp_parse(change->pub.base, &base, text) != 0)
+    if (!cs_change_base(&change->pub, &base, text))
         return 0;
     /* a head below the base is one that a restore has brought back: the author has seen what replaced it; and a change
      * that was accepted before is its own base: stamps decide */
@@ -158,7 +157,7 @@ static int overwrites(const cs_changes *w, const cs_item *item)
         strcmp(item->head.stamp.origin, w->batch->origin) == 0 ||
         cs_stamp_compare(&own, &item->head.stamp) <= 0)
         return 0;
-    if (!item->change->pub.base || cs_stamp_parse(item->change->pub.base, &base, text) != 0)
+    if (!cs_change_base(&item->change->pub, &base, text))
         return 1;
     return cs_stamp_compare(&item->head.stamp, &base) > 0;
 }
@@ -217,11 +216,23 @@ static int add_delete(csync_batch *deletes, const csync_change *of, const char *
     return cs_batch_append(deletes, &c, 0, err);
 }
 
+static void merge_settings(const cs_changes *w, cs_merge *out)
+{
+    memset(out, 0, sizeof *out);
+    out->via = w->peer ? w->peer->id : 0;
+    out->agreed = w->pulling;
+    out->relay = w->replica->backend->relay && CS_RULE(RELAY);
+    out->more = w->more;
+    out->passes = retry_passes(w->options);
+    out->tick = w->tick;
+    out->ctx = w->ctx;
+}
+
 /* Merges deletes of this replica's own, stamped now. */
 static int merge_deletes(cs_changes *w, csync_batch *deletes, csync_error *err)
 {
-    static const cs_merge how = {.relay = 1, .passes = 3};
     cs_backend *b = w->replica->backend;
+    cs_merge how;
     cs_item *items = cs_calloc(deletes->count + 1, sizeof *items);
     int64_t now = 0;
     int rc = items ? b->ops->stamp_now(b, &now, err) : cs_fail_nomem(err);
@@ -235,6 +246,7 @@ static int merge_deletes(cs_changes *w, csync_batch *deletes, csync_error *err)
         if (cs_batch_set_time(deletes, c, now) != CSYNC_OK)
             rc = cs_fail_nomem(err);
     }
+    merge_settings(w, &how);
     if (rc == CSYNC_OK)
         rc = b->ops->merge(b, items, deletes->count, &how, err);
     cs_free(items);
@@ -349,18 +361,6 @@ static int meet_conflicts(cs_changes *w, csync_error *err)
     return cs_conflicts_meet(&w->meeting, w->items, w->count, err);
 }
 
-static void merge_settings(const cs_changes *w, cs_merge *out)
-{
-    memset(out, 0, sizeof *out);
-    out->via = w->peer ? w->peer->id : 0;
-    out->agreed = w->pulling;
-    out->relay = w->replica->backend->relay && CS_RULE(RELAY);
-    out->more = w->more;
-    out->passes = retry_passes(w->options);
-    out->tick = w->tick;
-    out->ctx = w->ctx;
-}
-
 /* A decision that is no row of the table is the callback's fault, and the batch's end. */
 static int check_decided(const cs_item *item, csync_error *err)
 {
@@ -432,71 +432,61 @@ static int agree_on_own(cs_changes *w, csync_error *err)
 
 /* ---- what a peer has lost ---- */
 
-/* A peer that brings a change which this replica's head beats, and had that head, has lost it: a delete that it has
- * forgotten, most likely. */
-static int find_winner(cs_changes *w, const cs_item *item, int64_t known, csync_batch *winners,
-                       csync_error *err)
+/* *lost 1: the peer brings a change which this replica's head beats, and has had that head: it has lost it, most likely
+ * a delete that it has forgotten. Fills `now`. */
+static int find_lost(cs_changes *w, const cs_item *item, int64_t known, cs_item *now, int *lost,
+                     csync_error *err)
 {
     cs_backend *b = w->replica->backend;
-    cs_item now = {.change = item->change, .table = item->table};
-    const cs_head *head = &now.head;
+    const cs_head *head = &now->head;
     int rc;
 
+    *lost = 0;
     if (!item->table || item->status != CSYNC_LOST)
         return CSYNC_OK;
-    rc = b->ops->heads_get(b, &now, 1, err);
-    if (rc != CSYNC_OK || !head->found || head->parked ||
-        (head->via != w->peer->id && head->version > known))
-        return rc;
-    return b->ops->head_change(b, &now, winners, err);
+    *now = (cs_item){.change = item->change, .table = item->table};
+    rc = b->ops->heads_get(b, now, 1, err);
+    *lost = rc == CSYNC_OK && head->found && !head->parked &&
+            (head->via == w->peer->id || head->version <= known);
+    return rc;
 }
 
 static int compare_versions(const void *a, const void *b)
 {
-    int64_t left = ((const cs_item *)a)->change->pub.version;
-    int64_t right = ((const cs_item *)b)->change->pub.version;
+    int64_t left = ((const cs_item *)a)->head.version, right = ((const cs_item *)b)->head.version;
 
     return (left > right) - (left < right);
 }
 
-/* They are the heads already: with a new entry in the log they are pushed again, in the order that they had. */
-static int log_winners(cs_changes *w, const csync_batch *winners, csync_error *err)
+/* In the order that they had in the log: a child that was moved before its parent was deleted still is. */
+static int offer(cs_backend *b, cs_item *lost, size_t count, csync_error *err)
 {
-    static const cs_merge how = {.agreed = 1, .relay = 1, .passes = 3};
-    cs_backend *b = w->replica->backend;
-    cs_item *items = cs_calloc(winners->count + 1, sizeof *items);
-    int rc = items ? CSYNC_OK : cs_fail_nomem(err);
+    int rc = CSYNC_OK;
 
-    for (size_t i = 0; rc == CSYNC_OK && i < winners->count; i++) {
-        const cs_change *c = &winners->items[i];
-
-        items[i].change = c;
-        items[i].table = cs_backend_table(b, c->pub.table, c->table_len);
-        items[i].force = 1;
-    }
-    if (rc == CSYNC_OK)
-        qsort(items, winners->count, sizeof *items, compare_versions);
-    if (rc == CSYNC_OK && winners->count)
-        rc = b->ops->merge(b, items, winners->count, &how, err);
-    cs_free(items);
-    return rc;
+    qsort(lost, count, sizeof *lost, compare_versions);
+    for (size_t i = 0; rc == CSYNC_OK && i < count; i++)
+        rc = b->ops->offer(b, &lost[i], err);
+    return rc == CSYNC_OK && count ? b->ops->fold(b, err) : rc;
 }
 
-static int offer_winners(cs_changes *w, csync_error *err)
+static int offer_lost(cs_changes *w, csync_error *err)
 {
-    csync_batch *winners;
+    cs_item *lost;
+    size_t count = 0;
     int64_t known = 0;
-    int rc;
+    int rc, is_lost;
 
-    if (!w->peer || !w->pulling)
+    if (!w->peer || !w->pulling || !w->result.lost)
         return CSYNC_OK;
-    winners = cs_batch_create();
-    rc = winners ? cs_known_version(w->replica, &w->peer->pushed, &known, err) : cs_fail_nomem(err);
-    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++)
-        rc = find_winner(w, &w->items[i], known, winners, err);
+    lost = cs_calloc(w->count, sizeof *lost);
+    rc = lost ? cs_known_version(w->replica, &w->peer->pushed, &known, err) : cs_fail_nomem(err);
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++) {
+        rc = find_lost(w, &w->items[i], known, &lost[count], &is_lost, err);
+        count += rc == CSYNC_OK && is_lost;
+    }
     if (rc == CSYNC_OK)
-        rc = log_winners(w, winners, err);
-    cs_batch_destroy(winners);
+        rc = offer(w->replica->backend, lost, count, err);
+    cs_free(lost);
     return rc;
 }
 
@@ -532,7 +522,6 @@ static void count_results(cs_changes *w)
     }
     if (w->parked_before + parked > w->parked_after)
         r->pulled += w->parked_before + parked - w->parked_after;
-    r->parked = w->parked_after;
     r->conflicts += w->meeting.conflicts;
     r->batches++;
     r->bytes += (int64_t)w->batch->bytes;
@@ -566,11 +555,11 @@ int cs_changes_enter(cs_changes *w, csync_error *err)
     if (rc == CSYNC_OK)
         rc = agree_on_own(w, err);
     if (rc == CSYNC_OK)
-        rc = offer_winners(w, err);
+        count_results(w);
+    if (rc == CSYNC_OK)
+        rc = offer_lost(w, err);
     if (rc == CSYNC_OK && w->meeting.decisions && w->meeting.decisions->count)
         rc = write_decisions(w, err);
-    if (rc == CSYNC_OK)
-        count_results(w);
     return rc;
 }
 

@@ -1,14 +1,12 @@
 /* repair.c - rows that are not what their heads say, made so again. */
 #include "sync/repair.h"
 
-#include <stdlib.h>
-
 #include "base/mem.h"
 
 typedef struct repairing {
     cs_repair *items;
     size_t count;
-    cs_repair **order; /* rows to write, parents first; then rows to delete, children first */
+    size_t *order, ordered;
 } repairing;
 
 static int ignore_row(void *ctx, const cs_value *values, size_t count, csync_error *err)
@@ -37,8 +35,6 @@ static int repair_row(cs_backend *b, cs_repair *r, csync_error *err)
     int rc;
 
     r->reason = "changed meanwhile";
-    if (!t)
-        return CSYNC_OK;
     rc = b->ops->look(b, t, change->pk, &head, ignore_row, NULL, &why);
     if (rc == CSYNC_OK && is_its_change(&head, r->change))
         rc = b->ops->restore(b, t, change, &r->reason, &why);
@@ -57,54 +53,38 @@ static int repair_all(cs_backend *b, repairing *r, csync_error *err)
 
     while (progress) {
         progress = 0;
-        for (size_t i = 0; i < r->count; i++) {
-            if (r->order[i]->is_done)
+        for (size_t i = 0; i < r->ordered; i++) {
+            cs_repair *item = &r->items[r->order[i]];
+
+            if (item->is_done)
                 continue;
-            rc = repair_row(b, r->order[i], err);
+            rc = repair_row(b, item, err);
             if (rc != CSYNC_OK)
                 return rc;
-            progress |= r->order[i]->is_done;
+            progress |= item->is_done;
         }
     }
     return rc;
 }
 
-/* Sorts by rank within upserts and deletes; what keeps its order does so by its place. */
-typedef struct place {
-    cs_repair *item;
-    int rank;
-    size_t index;
-} place;
-
-static int by_rank(const void *a, const void *b)
-{
-    const place *x = a, *y = b;
-
-    if (x->rank != y->rank)
-        return x->rank < y->rank ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
+/* A row of a table that is not tracked is in no order: it stays as it is. */
 static int make_order(cs_backend *b, repairing *r, csync_error *err)
 {
-    place *places = cs_calloc(r->count, sizeof *places);
+    cs_item *items = cs_calloc(r->count, sizeof *items);
+    int rc;
 
-    if (!places)
+    if (!items)
         return cs_fail_nomem(err);
     for (size_t i = 0; i < r->count; i++) {
         const cs_change *c = r->items[i].change;
-        const cs_table *t = cs_backend_table(b, c->pub.table, c->table_len);
-        int rank = t ? t->rank : 0;
 
-        places[i].item = &r->items[i];
-        places[i].index = i;
-        places[i].rank = c->pub.operation == CSYNC_DELETE ? INT32_MAX - rank : rank;
+        r->items[i].reason = "changed meanwhile";
+        items[i].change = c;
+        items[i].table = cs_backend_table(b, c->pub.table, c->table_len);
     }
-    qsort(places, r->count, sizeof *places, by_rank);
-    for (size_t i = 0; i < r->count; i++)
-        r->order[i] = places[i].item;
-    cs_free(places);
-    return CSYNC_OK;
+    rc = cs_items_order(items, r->count, r->order, &r->ordered, err);
+    cs_free(items);
+    return rc;
 }
 
 static int run(csync *c, void *ctx, csync_error *err)

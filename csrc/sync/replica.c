@@ -8,6 +8,14 @@
 #include "base/watch.h"
 #include "model/change.h"
 
+int cs_peer_check(const char *name, csync_error *err)
+{
+    if (*name && strlen(name) <= CS_PEER_MAX)
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EINVAL, "a client's or peer's name must have 1 to %d bytes",
+                   CS_PEER_MAX);
+}
+
 int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csync_error *err)
 {
     csync *c = cs_calloc(1, sizeof *c);

@@ -26,6 +26,8 @@ struct csync {
     atomic_int unwatched; /* one of them has no file that shows writes: each call is a reason to look */
 };
 
+/* CSYNC_EINVAL: no name for a peer or client. */
+int cs_peer_check(const char *name, csync_error *err);
 /* Takes ownership of the backend, also when it fails. */
 int cs_replica_create(csync **out, cs_backend *backend, const char *origin, csync_error *err);
 /* Enters a call: not NULL, not closed, not forked, not from its own callback. Clears err. */

@@ -20,7 +20,7 @@ enum phase { PULLING, SNAPSHOT, PUSHING, DONE };
 #define WORTH_A_SEND 1000
 /* How often a page or push may miss the position before that is the peer's fault. */
 #define MAX_MISSES 16
-/* Changes that a page or push may hold. */
+/* Changes that a page may hold. */
 #define MAX_PAGE 10000
 /* How often a session may begin a snapshot, or stamp its changes again. */
 #define MAX_DETOURS 3
@@ -60,8 +60,8 @@ int cs_session_create(csync_session **out, csync *c, const char *peer,
     csync_session *s;
     int rc = cs_sync_options_check(options, err);
 
-    if (rc == CSYNC_OK && (!*peer || strlen(peer) > CS_PEER_MAX))
-        rc = cs_fail(err, CSYNC_EINVAL, "a peer's name must have 1 to %d bytes", CS_PEER_MAX);
+    if (rc == CSYNC_OK)
+        rc = cs_peer_check(peer, err);
     if (rc == CSYNC_OK && strcmp(peer, c->backend->origin) == 0)
         rc = cs_fail(err, CSYNC_EINVAL,
                      "a replica cannot sync with itself; a copied file is the same replica");
@@ -235,7 +235,7 @@ static void end_pull(csync_session *s)
         start_phase(s, s->options.direction == CSYNC_PULL ? DONE : PUSHING);
 }
 
-/* A page of the other kind, or of a peer that names no position, is none that was asked for. */
+/* A page was asked for, is another replica's, and is no larger than a page may be. */
 static int check_page(const csync_session *s, const csync_batch *page, csync_error *err)
 {
     if ((s->phase != PULLING && s->phase != SNAPSHOT) || !s->asked)
@@ -287,7 +287,7 @@ int cs_session_page(csync_session *s, const csync_batch *page, csync_error *err)
     if (rc != CSYNC_OK)
         return rc;
     s->page = page;
-    if ((page->from_cursor != NULL) != (s->phase == SNAPSHOT))
+    if ((page->from_cursor != NULL) != (s->phase == SNAPSHOT)) /* of the other kind: asked for before */
         a.dropped = 1;
     else
         rc = cs_apply_batch(s->replica, &a, err);

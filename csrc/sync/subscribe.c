@@ -314,12 +314,6 @@ static int filter(const csync_subscription *s, csync_batch *batch, csync_error *
     return CSYNC_OK;
 }
 
-static int name_origin(csync *c, csync_batch *batch, csync_error *err)
-{
-    batch->origin = cs_arena_copy(&batch->arena, c->backend->origin, strlen(c->backend->origin));
-    return batch->origin ? CSYNC_OK : cs_fail_nomem(err);
-}
-
 /* One page of the log, in a call of its own. */
 static int read_page(looking *l, csync_error *err)
 {
@@ -332,7 +326,7 @@ static int read_page(looking *l, csync_error *err)
     rc = cs_replica_read(c, read_log, l, err);
     c->backend->impatient = 0;
     if (rc == CSYNC_OK)
-        rc = name_origin(c, l->batch, err);
+        rc = cs_batch_text(l->batch, c->backend->origin, &l->batch->origin, err);
     return cs_replica_leave_quietly(c, rc, err);
 }
 

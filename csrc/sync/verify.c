@@ -37,8 +37,7 @@ static int report_progress(cs_verify *v, csync_error *err)
     return CSYNC_OK;
 }
 
-int cs_verify_ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine,
-                       csync_error *err)
+static int ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine, csync_error *err)
 {
     char *answer = NULL;
     int rc = cs_replica_enter(v->replica, err);
@@ -78,7 +77,7 @@ int cs_verify_ask(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine
     int rc = cs_buf_check(&v->request, err);
 
     if (rc == CSYNC_OK)
-        rc = cs_verify_ask_self(v, kind, mine, err);
+        rc = ask_self(v, kind, mine, err);
     return rc == CSYNC_OK ? cs_verify_ask_peer(v, kind, theirs, err) : rc;
 }
 

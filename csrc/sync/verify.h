@@ -59,15 +59,15 @@ void cs_verify_free(cs_verify *v);
 /* verify_rows.c: the rows of the buckets with these prefixes are compared. */
 int cs_verify_rows(cs_verify *v, cs_tally *tally, const uint64_t *prefixes, size_t count,
                    size_t width, csync_error *err);
-/* verify_repair.c: what is wrong here is put down to be repaired; `indexes` are places in v->differences, -1: not
- * reported. */
+/* Both have a head: with the same stamp. */
+int cs_verify_same_stamp(const cs_row_state *a, const cs_row_state *b);
+/* verify_repair.c: what is wrong here is put down to be repaired; `reported` is its place in v->differences, -1: it is
+ * not reported. */
 typedef struct cs_suspect {
     const char *table, *pk;
     const cs_row_state *mine, *theirs;
     ptrdiff_t reported;
 } cs_suspect;
-/* 1 when what is here is to be made what is there. */
-int cs_verify_is_repairable(const cs_row_state *mine, const cs_row_state *theirs);
 int cs_verify_suspects(cs_verify *v, const cs_suspect *suspects, size_t count, csync_error *err);
 /* Writes what waits; `last` 0: only if there is much. */
 int cs_verify_flush(cs_verify *v, int last, csync_error *err);
@@ -78,8 +78,6 @@ int cs_verify_ask(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine
                   cs_digest_answer *theirs, csync_error *err);
 /* Only the peer. */
 int cs_verify_ask_peer(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *theirs,
-                       csync_error *err);
-int cs_verify_ask_self(cs_verify *v, enum cs_digest_kind kind, cs_digest_answer *mine,
                        csync_error *err);
 /* CSYNC_EINVAL from what the peer sent is CSYNC_EPROTO. */
 int cs_verify_protocol(int rc, const csync_error *why, csync_error *err);

@@ -34,9 +34,8 @@ static int add_repair(cs_verify *v, const cs_suspect *s, const char *payload, cs
 
 static int is_same_state(const cs_row_state *a, const cs_row_state *b)
 {
-    return a->head == b->head && a->seq == b->seq && b->digest && b->payload &&
-           strcmp(a->digest, b->digest) == 0 && strcmp(a->timestamp, b->timestamp) == 0 &&
-           strcmp(a->origin, b->origin) == 0;
+    return a->head == b->head && b->digest && b->payload && strcmp(a->digest, b->digest) == 0 &&
+           cs_verify_same_stamp(a, b);
 }
 
 /* Asks for the rows themselves; the peer may answer only the first of them. */

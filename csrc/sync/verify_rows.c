@@ -97,18 +97,18 @@ static int find_candidates(const entries *mine, const entries *theirs, candidate
 
 /* ---- what their heads say ---- */
 
-/* Both have a head. */
-static int is_stamp_equal(const cs_row_state *a, const cs_row_state *b)
+int cs_verify_same_stamp(const cs_row_state *a, const cs_row_state *b)
 {
     return a->seq == b->seq && strcmp(a->timestamp, b->timestamp) == 0 &&
            strcmp(a->origin, b->origin) == 0;
 }
 
-int cs_verify_is_repairable(const cs_row_state *mine, const cs_row_state *theirs)
+/* 1 when what is here is to be made what is there. */
+static int is_repairable(const cs_row_state *mine, const cs_row_state *theirs)
 {
     int is_known = mine->head == CS_HEAD_LIVE || mine->head == CS_HEAD_DELETED;
 
-    if (!is_known || mine->head != theirs->head || !is_stamp_equal(mine, theirs))
+    if (!is_known || mine->head != theirs->head || !cs_verify_same_stamp(mine, theirs))
         return 0;
     return mine->head == CS_HEAD_DELETED ? mine->digest != NULL : theirs->digest != NULL;
 }
@@ -120,9 +120,10 @@ static const char *explain(const cs_row_state *mine, const cs_row_state *theirs)
     if ((mine->head == CS_HEAD_NONE && mine->digest) ||
         (theirs->head == CS_HEAD_NONE && theirs->digest))
         return "not captured";
-    if (mine->head == CS_HEAD_NONE || theirs->head == CS_HEAD_NONE || !is_stamp_equal(mine, theirs))
+    if (mine->head == CS_HEAD_NONE || theirs->head == CS_HEAD_NONE ||
+        !cs_verify_same_stamp(mine, theirs))
         return "pending sync";
-    if (mine->head == theirs->head && !cs_verify_is_repairable(mine, theirs))
+    if (mine->head == theirs->head && !is_repairable(mine, theirs))
         return "wrong there";
     return "";
 }
@@ -185,7 +186,7 @@ static int judge(cs_verify *v, cs_tally *t, cs_suspect *s, int only_here, int *i
     *is_suspect = 0;
     if ((!mine && !theirs) || (mine && theirs && strcmp(mine, theirs) == 0) || (only_here && theirs))
         return CSYNC_OK;
-    *is_suspect = v->options.repair && cs_verify_is_repairable(s->mine, s->theirs);
+    *is_suspect = v->options.repair && is_repairable(s->mine, s->theirs);
     return record(v, t, !mine ? CS_MISSING_HERE : !theirs ? CS_MISSING_THERE : CS_DIFFERS, s, err);
 }
 

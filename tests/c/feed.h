@@ -177,13 +177,6 @@ static inline double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static inline void pause_ms(int ms)
-{
-    const struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-
-    nanosleep(&t, NULL);
-}
-
 #define IN_BOTH(test)                                                                              \
     {#test " (WAL)", test, setup_wal, teardown, NULL},                                             \
     {                                                                                              \

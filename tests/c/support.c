@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 static char last_text[4096];
 
@@ -102,4 +103,11 @@ void assert_equal(csync *a, csync *b)
     OK(csync_hash(a, x, err));
     OK(csync_hash(b, y, err));
     assert_string_equal(x, y);
+}
+
+void pause_ms(int ms)
+{
+    const struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+
+    nanosleep(&t, NULL);
 }

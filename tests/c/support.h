@@ -42,5 +42,6 @@ void run(csync *c, const char *sql);
 const char *text(csync *c, const char *sql);
 int64_t number(csync *c, const char *sql);
 csync_result sync_all(csync *c, csync *peer);
+void pause_ms(int ms);
 void assert_equal(csync *a, csync *b);
 #endif

@@ -350,7 +350,10 @@ static int list_clients(csync *on, char **json, csync_error *err)
 
 static int clients(csync_error *err)
 {
-    return text_of(list_clients, err);
+    int64_t version;
+    int rc = csync_safe_version(c, 0, &version, err);
+
+    return rc == CSYNC_OK ? text_of(list_clients, err) : rc;
 }
 
 static int purge(csync_error *err)

@@ -42,13 +42,6 @@ static void insert(csync *into, int from, int to)
     run(into, sql);
 }
 
-static void pause_ms(int ms)
-{
-    const struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-
-    nanosleep(&t, NULL);
-}
-
 static double seconds(void)
 {
     struct timespec t;

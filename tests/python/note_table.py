@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import threading
+import time
 
 import csync
 
@@ -22,6 +23,11 @@ def fill(db, count, body="some text"):
     with contextlib.closing(sqlite3.connect(db.path)) as connection, connection:
         rows = ((i, f"{body} {i}", 0) for i in range(1, count + 1))
         connection.executemany("INSERT INTO note VALUES (?, ?, ?)", rows)
+
+
+def wait_a_moment():
+    """Until the clock of the triggers, which counts milliseconds, has moved on: what comes next is later."""
+    time.sleep(0.005)
 
 
 def count_notes(db):

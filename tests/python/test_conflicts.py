@@ -4,22 +4,16 @@ A conflict is an edit that another one overwrites: its loser is in the audit of 
 cannot enter its table is not lost: it is parked, with its reason, and is no conflict.
 """
 
-import time
 
 import pytest
 
-from note_table import NOTE
+from note_table import NOTE, wait_a_moment
 
 ODD = {
     "partial": ("CREATE TABLE t (id INTEGER PRIMARY KEY, u, gone INTEGER DEFAULT 0)", "t (u) WHERE NOT gone"),
     "expression": ("CREATE TABLE t (id INTEGER PRIMARY KEY, u, gone INTEGER DEFAULT 0)", "t (lower(u))"),
     "generated": ("CREATE TABLE t (id INTEGER PRIMARY KEY, u, gone INTEGER DEFAULT 0, g AS (lower(u)))", "t (g)"),
 }
-
-
-def wait_a_moment():
-    """Until the clock of the triggers, which counts milliseconds, has moved on."""
-    time.sleep(0.003)
 
 
 def settle(*dbs):

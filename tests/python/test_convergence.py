@@ -9,16 +9,11 @@ import pytest
 
 import csync
 from exact import rows
-from note_table import NOTE, Boom
+from note_table import NOTE, Boom, wait_a_moment
 
 SELF = "CREATE TABLE node (id INTEGER PRIMARY KEY, up INTEGER REFERENCES node {})"
 PARENT = "CREATE TABLE parent (id INTEGER PRIMARY KEY);"
 FAMILY = PARENT + "CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER {});"
-
-
-def wait_a_moment():
-    """Until the clock of the triggers, which counts milliseconds, has moved on: what comes next is later."""
-    time.sleep(0.005)
 
 
 def versions(*dbs):

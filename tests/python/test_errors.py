@@ -641,13 +641,17 @@ def uses(db, peer):
         "changes": db.changes, "apply": lambda: db.apply([change(1)]), "parked": db.parked, "conflicts": db.conflicts,
         "hash": db.hash, "execute": lambda: db.execute("SELECT 1"), "suppressed": lambda: db.suppressed().__enter__(),
         "trigger_sql": lambda: csync.trigger_sql(db, "note"), "session": lambda: csync.Session(db, "peer").next(),
-        "as a peer": lambda: peer.sync(db),
+        "as a peer": lambda: peer.sync(db), "subscribe": lambda: db.subscribe("note"), "clients": db.clients,
+        "stale_clients": db.stale_clients, "register_client": lambda: db.register_client("client"),
+        "forget_client": lambda: db.forget_client("client"), "safe_purge_version": db.safe_purge_version,
+        "purge": db.purge, "digest": lambda: db.digest("{}"), "verify": lambda: db.verify(peer),
     }  # fmt: skip
 
 
 NAMES_OF_USES = [
     "state", "track", "untrack", "tables", "sync", "pull", "push", "changes", "apply", "parked", "conflicts", "hash",
-    "execute", "suppressed", "trigger_sql", "session", "as a peer",
+    "execute", "suppressed", "trigger_sql", "session", "as a peer", "subscribe", "clients", "stale_clients",
+    "register_client", "forget_client", "safe_purge_version", "purge", "digest", "verify",
 ]  # fmt: skip
 
 

@@ -12,12 +12,7 @@ import time
 import pytest
 
 import csync
-from note_table import NOTE, count_notes, fill, in_background
-
-
-def wait_a_moment():
-    """Until the clock of the triggers, which counts milliseconds, has moved on."""
-    time.sleep(0.003)
+from note_table import NOTE, count_notes, fill, in_background, wait_a_moment
 
 
 def settle(*dbs):

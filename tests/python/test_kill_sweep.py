@@ -86,10 +86,6 @@ def create(path, journal, origin, *tables):
             replica.track(*TABLES, *tables)
 
 
-def row_key(row):
-    return tuple(sorted(row.items()))
-
-
 def heads_of(path):
     """{(table, key): Head} of a replica that has read its log."""
     heads = {}

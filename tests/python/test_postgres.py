@@ -409,6 +409,22 @@ def test_a_local_insert_after_an_apply_gets_a_new_number(pg_replica, replica):
     assert db.sql("SELECT max(id) FROM i") == ["10"]
 
 
+def test_a_delete_that_the_server_has_forgotten_is_given_back_by_a_client_that_has_not(pair, replica):
+    client, server = pair(NOTES, "note")
+    run(server, "INSERT INTO note(id, text) VALUES (1, 'one'), (2, 'two')")
+    client.sync(server)
+    run(server, "DELETE FROM note WHERE id = 1; INSERT INTO note(id, text) VALUES (3, 'three')")
+    client.sync(server)
+    client.sync(server)
+    assert server.purge().tombstones == 1
+    newcomer = replica(f"{NOTES}; INSERT INTO note(id, text) VALUES (1, 'old')", "note")
+    newcomer.sync(server)
+    assert len(server.execute("SELECT id FROM note WHERE id = 1")) == 1
+    for db in (client, newcomer, client):
+        db.sync(server)
+    assert [db.execute("SELECT id FROM note ORDER BY id") for db in (client, server, newcomer)] == [[(2,), (3,)]] * 3
+
+
 def test_purge_and_snapshot(pair):
     client, server = pair(NOTES, "note")
     run(server, "INSERT INTO note VALUES (1,'a',1); INSERT INTO note VALUES (2,'b',2)")

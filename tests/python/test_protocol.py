@@ -9,7 +9,7 @@ import time
 import pytest
 
 import csync
-from note_table import NOTE, change, count_notes, fill
+from note_table import NOTE, Boom, change, count_notes, fill
 
 ROWS = "SELECT id, body FROM note ORDER BY id"
 
@@ -336,10 +336,6 @@ def test_a_new_replica_reads_a_trimmed_log_through_a_snapshot(trimmed, replica):
     assert newcomer.sync(server).pulled == 0
 
 
-class Stop(Exception):
-    pass
-
-
 def test_a_snapshot_goes_on_where_it_was_interrupted(trimmed, replica):
     server = trimmed(100)
     newcomer = replica(NOTE, "note")
@@ -348,11 +344,11 @@ def test_a_snapshot_goes_on_where_it_was_interrupted(trimmed, replica):
     def fetch(position, limit):
         asked.append(position)
         if len(asked) == 6:
-            raise Stop
+            raise Boom
         return server.changes(position, limit)
 
     remote = csync.Remote(fetch=fetch, name=server.origin)
-    with pytest.raises(Stop):
+    with pytest.raises(Boom):
         newcomer.pull(remote, batch_size=10)
     half = count_notes(newcomer)
     assert 0 < half < 100
@@ -444,10 +440,10 @@ def test_a_push_whose_answer_was_lost_is_answered_again(notes):
 
     def send(batch):
         batches.append(batch)
-        raise Stop
+        raise Boom
 
     left.apply([change(1, timestamp="2024-01-01T00:00:00Z", origin="elsewhere")])
-    with pytest.raises(Stop):
+    with pytest.raises(Boom):
         left.push(csync.Remote(send=send, name=right.origin))
     first = right.apply(batches[0]).outcomes
     again = right.apply(batches[0]).outcomes
@@ -467,7 +463,7 @@ def test_client_wins_does_not_override_an_edit_that_saw_the_clients(notes):
     put(client, 1)
     client.sync(server)
     client.execute("UPDATE note SET body = 'client' WHERE id = 1")
-    with pytest.raises(Stop):
+    with pytest.raises(Boom):
         client.push(csync.Remote(send=lambda batch: (server.apply(batch), lose())[1], name=server.origin))
     server.execute("UPDATE note SET body = body || ' and server' WHERE id = 1")
     client.sync(server, strategy="client-wins")
@@ -475,7 +471,7 @@ def test_client_wins_does_not_override_an_edit_that_saw_the_clients(notes):
 
 
 def lose():
-    raise Stop
+    raise Boom
 
 
 @pytest.mark.parametrize(

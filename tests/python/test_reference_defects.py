@@ -9,24 +9,18 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
 import csync
 from exact import contents, everything, quoted, rows
-from note_table import NOTE, count_notes, fill
+from note_table import NOTE, count_notes, fill, wait_a_moment
 
 DAY = "2026-01-{:02}T00:00:00.000Z"
 FAMILY = """
     CREATE TABLE parent (id INTEGER PRIMARY KEY, name);
     CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER NOT NULL REFERENCES parent ON DELETE {}, name);
 """
-
-
-def wait_a_moment():
-    """Until the clock of the triggers, which counts milliseconds, has moved on."""
-    time.sleep(0.005)
 
 
 class Peer:

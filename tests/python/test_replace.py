@@ -5,17 +5,12 @@ SQLite runs no delete trigger for those unless the connection has recursive_trig
 
 import contextlib
 import sqlite3
-import time
 
 import pytest
 
+from note_table import Boom, wait_a_moment
 
 MAIL = "CREATE TABLE mail (id INTEGER PRIMARY KEY, address TEXT UNIQUE, votes INTEGER)"
-
-
-def wait_a_moment():
-    """So that the next change has a later timestamp."""
-    time.sleep(0.003)
 
 
 def in_step(*dbs):
@@ -302,13 +297,10 @@ def test_nothing_is_half_done_when_the_sync_is_stopped(replicas, sql):
     right.sync(left)
     sql(left.path, "REPLACE INTO mail VALUES (2, 'a', 2)")
 
-    class Stop(Exception):
-        pass
-
     def stop(progress):
-        raise Stop
+        raise Boom
 
-    with pytest.raises(Stop):
+    with pytest.raises(Boom):
         right.sync(left, progress=stop)
     assert in_step(left, right)
     assert right.execute("SELECT * FROM mail") == [(2, "a", 2)]

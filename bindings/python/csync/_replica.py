@@ -37,7 +37,8 @@ _DIRECTIONS = {"both": _csync.CSYNC_BOTH, "pull": _csync.CSYNC_PULL, "push": _cs
 def open(database, *, origin=None, timeout=5.0, foreign_keys=True):
     """Opens a database, makes it a replica if it is not one yet, and returns a Replica.
 
-    database      a path (str, bytes, os.PathLike), "sqlite:PATH", ":memory:", or an open sqlite3.Connection
+    database      a path (str, bytes, os.PathLike), "sqlite:PATH", ":memory:", "postgresql://..." (a preview:
+                  docs/postgresql.md), or an open sqlite3.Connection
     origin        the origin id; None: the stored one, or a new UUID. Else it must equal the stored one
     timeout       seconds to wait for another writer
     foreign_keys  whether foreign keys are enforced on csync's connection; a wrapped one keeps its own setting
@@ -279,7 +280,7 @@ class Replica(_csync.Replica):
         return self._safe_version(_days(days))
 
     def purge(self, days=90):
-        """Drops the log, and forgets deleted rows, up to the safe version. Returns a Purged. Rows stay.
+        """Drops the log, and forgets deleted rows, before the safe version. Returns a Purged. Rows stay.
 
         A client that comes back from before it is given a snapshot. Without clients nothing is dropped.
         """

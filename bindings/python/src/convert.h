@@ -20,9 +20,9 @@ typedef struct cspy_change {
 int cspy_change_read(cspy_state *state, PyObject *object, cspy_change *out);
 void cspy_change_release(cspy_change *change);
 
-/* The ten counts in the order of csync.Result's fields. */
 /* A csync.Position. */
 PyObject *cspy_position_new(cspy_state *state, const csync_fetch *fetch);
+/* The twelve counts in the order of csync.Result's fields. */
 PyObject *cspy_result_new(const csync_result *result);
 
 #endif

@@ -153,6 +153,30 @@ static int log_heads(cs_pg *b, const cs_table *t, int all, csync_error *err)
     return pg_run(b, log_heads_sql, &a, NULL, err);
 }
 
+int pg_offer(cs_backend *base, const cs_item *item, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    pg_args a = {.count = 0};
+    const char *reason = NULL;
+    int rc = pg_read_key(b, item->table, item->change->pub.pk, &reason, err);
+
+    if (rc == CSYNC_OK)
+        rc = pg_enter_log(b, err);
+    pg_int(&a, item->table->id);
+    pg_text(&a, item->table->name);
+    pg_text(&a, b->pk.data);
+    return rc == CSYNC_OK
+               ? pg_run(b,
+                        "WITH n AS (INSERT INTO csync._sync_log(table_name,pk_value,operation,origin,"
+                        "timestamp,seq,ts) SELECT $2::text,pk,CASE WHEN state&1<>0 THEN 'delete' ELSE "
+                        "'insert' END,origin,csync._sync_time(ts),seq,ts FROM csync._sync_rows WHERE "
+                        "table_id=$1::bigint AND pk=$3::text RETURNING version,pk_value) UPDATE "
+                        "csync._sync_rows r SET version=n.version,via=0 FROM n WHERE "
+                        "r.table_id=$1::bigint AND r.pk=n.pk_value",
+                        &a, NULL, err)
+               : rc;
+}
+
 /* Tables in order of rank: whoever reads the log finds parents first. */
 static int log_all_heads(cs_pg *b, int all, csync_error *err)
 {

@@ -220,6 +220,7 @@ static const cs_backend_ops ops = {
     .snapshot_get = pg_snapshot_get,
     .snapshot_put = pg_snapshot_put,
     .forget_via = pg_forget_via,
+    .offer = pg_offer,
     .snapshot_seen = pg_snapshot_seen,
     .snapshot_unseen = pg_snapshot_unseen,
     .client_put = pg_client_put,

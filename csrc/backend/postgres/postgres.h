@@ -244,6 +244,7 @@ int pg_snapshot_page(cs_backend *base, const cs_page_request *request, csync_bat
 int pg_snapshot_get(cs_backend *base, int64_t peer, cs_snapshot *out, csync_error *err);
 int pg_snapshot_put(cs_backend *base, int64_t peer, cs_snapshot *s, csync_error *err);
 int pg_forget_via(cs_backend *base, int64_t peer, csync_error *err);
+int pg_offer(cs_backend *base, const cs_item *item, csync_error *err);
 int pg_snapshot_seen(cs_backend *base, const cs_item *item, int64_t number, csync_error *err);
 int pg_snapshot_unseen(cs_backend *base, const cs_snapshot *s, const unsigned char *served,
                        size_t limit, csync_batch *batch, csync_error *err);

@@ -71,7 +71,7 @@ static int recapture_row(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, csync_er
     if (rc == CSYNC_OK)
         rc = sq_read_key(b, t, pk.data, pk.len, err);
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, t, &head, NULL, NULL, err);
+        rc = sq_head_get(b, t, &head, NULL, err);
     if (rc == CSYNC_OK && head.found && !head.deleted && head.version)
         rc = same = logged_same(b, &head, &row, err);
     if (rc >= 0)

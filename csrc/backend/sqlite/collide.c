@@ -70,7 +70,7 @@ static int all_lower(cs_sqlite *b, cs_table *t, const sq_victims *v, const cs_st
         int rc = sq_read_key(b, t, v->list[i].pk, strlen(v->list[i].pk), err);
 
         if (rc == CSYNC_OK)
-            rc = sq_head_get(b, t, &head, NULL, NULL, err);
+            rc = sq_head_get(b, t, &head, NULL, err);
         if (rc != CSYNC_OK)
             return rc;
         *lower = head.found && cs_stamp_compare(&head.stamp, stamp) < 0;

@@ -31,7 +31,7 @@ static int audit_cascade(cs_sqlite *b, cs_table *t, const csync_change *deleted,
     csync_batch *lost = cs_batch_create();
     cs_conflict conflict = {0, NULL, "foreign key", "deleted", NULL, deleted};
     cs_head head;
-    int rc = lost ? sq_head_get(b, t, &head, NULL, NULL, err) : cs_fail_nomem(err);
+    int rc = lost ? sq_head_get(b, t, &head, NULL, err) : cs_fail_nomem(err);
 
     if (rc == CSYNC_OK && head.found && !head.deleted && !head.agreed && head.version)
         rc = sq_log_change(&b->base, head.version, lost, err);

@@ -35,8 +35,7 @@ static int read_head(cs_sqlite *b, sqlite3_stmt *stmt, cs_head *out, csync_error
     return rc;
 }
 
-int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *via, int64_t *parked,
-                csync_error *err)
+int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *parked, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
@@ -48,8 +47,6 @@ int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *via, int64_t *
     sq_bind_key(b, stmt, t);
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
-        if (via)
-            *via = sqlite3_column_int64(stmt, 5);
         if (parked)
             *parked = sqlite3_column_int64(stmt, 6);
         rc = read_head(b, stmt, out, err);
@@ -108,7 +105,7 @@ int sq_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *er
             continue;
         }
         if (rc == CSYNC_OK)
-            rc = sq_head_get(b, item->table, &item->head, NULL, NULL, &why);
+            rc = sq_head_get(b, item->table, &item->head, NULL, &why);
         if (rc != CSYNC_OK) {
             cs_error_copy(err, &why);
             return rc;
@@ -195,7 +192,7 @@ int sq_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, cs
     int rc = sq_read_key(b, item->table, item->change->pub.pk, item->change->pk_len, err);
 
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, item->table, &head, NULL, &parked, err);
+        rc = sq_head_get(b, item->table, &head, &parked, err);
     if (rc == CSYNC_OK && head.found)
         rc = sq_head_payload(b, item->table, &head, parked, &payload, &live, err);
     if (rc == CSYNC_OK)

@@ -97,15 +97,13 @@ static int next_version(cs_sqlite *b, int64_t *out, csync_error *err)
     return rc;
 }
 
-/* 'a' or 'A', 1 or 1.0: the payload spells it as the row does. */
-int sq_head_key(cs_sqlite *b, cs_table *t, sqlite3_stmt *head, cs_buf *pk, csync_error *err)
+/* 'a' or 'A', 1 or 1.0: the payload spells it as the row does. Leaves the key in b->key. */
+static int spell_key(cs_sqlite *b, cs_table *t, cs_buf *pk, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *row;
-    int rc;
+    int rc = cs_buf_check(pk, err);
 
-    sq_put_key(b, head, 0, t, pk);
-    rc = cs_buf_check(pk, err);
     if (rc == CSYNC_OK)
         rc = sq_read_key(b, t, pk->data, pk->len, err);
     if (rc == CSYNC_OK)
@@ -121,6 +119,12 @@ int sq_head_key(cs_sqlite *b, cs_table *t, sqlite3_stmt *head, cs_buf *pk, csync
     }
     sqlite3_reset(row);
     return rc;
+}
+
+int sq_head_key(cs_sqlite *b, cs_table *t, sqlite3_stmt *head, cs_buf *pk, csync_error *err)
+{
+    sq_put_key(b, head, 0, t, pk);
+    return spell_key(b, t, pk, err);
 }
 
 /* The head at `stmt` (SQT_HEAD_UNLOGGED) gets the log entry `version`; its row is read when it is sent. */
@@ -199,6 +203,37 @@ static int log_unknown(cs_sqlite *b, int64_t *version, csync_error *err)
             rc = sq_log_append(b, (*version)++, &change, change.seq, err);
     }
     sqlite3_reset(stmt);
+    return rc;
+}
+
+int sq_offer(cs_backend *base, const cs_item *item, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    const cs_head *head = &item->head;
+    csync_change change = {.struct_size = sizeof change, .table = item->table->name};
+    char timestamp[CS_TIME_SIZE];
+    cs_buf pk = {0};
+    sqlite3_stmt *put;
+    int64_t version = 0;
+    int rc = next_version(b, &version, err);
+
+    cs_buf_puts(&pk, item->change->pub.pk);
+    if (rc == CSYNC_OK)
+        rc = spell_key(b, item->table, &pk, err);
+    cs_time_format(head->stamp.ts, timestamp);
+    change.pk = pk.data;
+    change.operation = head->deleted ? CSYNC_DELETE : CSYNC_INSERT;
+    change.origin = head->stamp.origin;
+    change.timestamp = timestamp;
+    if (rc == CSYNC_OK)
+        rc = sq_log_append(b, version, &change, head->stamp.seq, err);
+    if (rc == CSYNC_OK)
+        rc = sq_table_stmt(b, item->table, SQT_HEAD_OFFER, &put, err);
+    if (rc == CSYNC_OK) {
+        sq_bind_int(b, put, sq_bind_key(b, put, item->table), version);
+        rc = sq_run(b, put, err);
+    }
+    cs_buf_free(&pk);
     return rc;
 }
 

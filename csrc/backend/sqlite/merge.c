@@ -101,7 +101,7 @@ static int settle_loser(merge *m, cs_item *item, int decoded, int *won, csync_er
     cs_stamp mine = cs_change_stamp(item->change);
     int deletes = item->change->pub.operation == CSYNC_DELETE, order = 0;
     cs_head head;
-    int rc = sq_head_get(m->b, item->table, &head, NULL, NULL, err);
+    int rc = sq_head_get(m->b, item->table, &head, NULL, err);
 
     if (rc != CSYNC_OK)
         return rc;
@@ -396,7 +396,7 @@ static int final_status(merge *m, csync_error *err)
             continue;
         rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
         if (rc == CSYNC_OK)
-            rc = sq_head_get(m->b, item->table, &head, NULL, NULL, err);
+            rc = sq_head_get(m->b, item->table, &head, NULL, err);
         if (rc != CSYNC_OK)
             return rc;
         if (item->status == CSYNC_APPLIED && head.parked)

@@ -149,6 +149,7 @@ static const cs_backend_ops ops = {
     .snapshot_get = sq_snapshot_get,
     .snapshot_put = sq_snapshot_put,
     .forget_via = sq_forget_via,
+    .offer = sq_offer,
     .snapshot_seen = sq_snapshot_seen,
     .snapshot_unseen = sq_snapshot_unseen,
     .reply_get = sq_reply_get,

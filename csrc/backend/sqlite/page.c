@@ -58,14 +58,13 @@ static int is_parked_head(cs_sqlite *b, entry *e, csync_error *err)
 /* 1 when the entry is its row's head and did not come from request->skip_via. */
 static int is_head(cs_sqlite *b, entry *e, const cs_page_request *request, csync_error *err)
 {
-    int64_t via = 0;
     cs_head head;
     int rc = sq_read_key(b, e->table, e->change.pk, strlen(e->change.pk), err);
 
     if (rc == CSYNC_EINVAL)
         return 0; /* a row without a usable key has no head */
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, e->table, &head, &via, &e->parked, err);
+        rc = sq_head_get(b, e->table, &head, &e->parked, err);
     if (rc != CSYNC_OK)
         return rc;
     if (!head.found)
@@ -73,7 +72,7 @@ static int is_head(cs_sqlite *b, entry *e, const cs_page_request *request, csync
     if (request->bases)
         e->change.base = sq_base_text(&head, e->base);
     return (head.version == e->change.version || !CS_RULE(HEADS_ONLY)) &&
-           (!request->skip_via || via != request->skip_via);
+           (!request->skip_via || head.via != request->skip_via);
 }
 
 static int read_parked_payload(cs_sqlite *b, entry *e, csync_error *err)

@@ -57,7 +57,7 @@ int sq_park_supersede(cs_sqlite *b, cs_table *t, csync_error *err)
 {
     cs_head head;
     int64_t parked = 0;
-    int rc = sq_head_get(b, t, &head, NULL, &parked, err);
+    int rc = sq_head_get(b, t, &head, &parked, err);
 
     return rc == CSYNC_OK && parked && CS_RULE(SUPERSEDE) ? sq_park_drop(b, t, parked, err) : rc;
 }
@@ -94,7 +94,7 @@ int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *r
 {
     cs_head head;
     int64_t old = 0, id = 0;
-    int rc = sq_head_get(b, t, &head, NULL, &old, err);
+    int rc = sq_head_get(b, t, &head, &old, err);
 
     if (rc == CSYNC_OK && old)
         rc = drop_entry(b, old, err);

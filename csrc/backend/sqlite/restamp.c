@@ -33,7 +33,7 @@ static int collect(cs_sqlite *b, cs_table *t, int64_t ts, csync_batch *out, csyn
         if (rc == CSYNC_OK)
             rc = sq_read_key(b, t, pk.data, pk.len, err);
         if (rc == CSYNC_OK)
-            rc = sq_head_get(b, t, &head, NULL, NULL, err);
+            rc = sq_head_get(b, t, &head, NULL, err);
         if (rc != CSYNC_OK)
             break;
         c = &out->items[out->count - 1];
@@ -55,7 +55,7 @@ static int restore_base(cs_sqlite *b, cs_table *t, const cs_change *c, csync_err
     csync_change base = c->pub;
     cs_stamp stamp;
 
-    if (!c->pub.base || cs_stamp_parse(c->pub.base, &stamp, text) != 0)
+    if (!cs_change_base(&c->pub, &stamp, text))
         return CSYNC_OK;
     cs_time_format(stamp.ts, timestamp);
     base.timestamp = timestamp;

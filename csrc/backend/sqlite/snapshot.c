@@ -32,7 +32,7 @@ static int append_head(reading *r, cs_table *t, sqlite3_stmt *stmt, csync_error 
     if (rc == CSYNC_OK)
         rc = sq_read_key(b, t, r->pk.data, r->pk.len, err);
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, t, &head, NULL, &parked, err);
+        rc = sq_head_get(b, t, &head, &parked, err);
     if (rc == CSYNC_OK)
         rc = sq_head_payload(b, t, &head, parked, &r->payload, &live, err);
     if (rc != CSYNC_OK || (!live && !head.deleted))
@@ -89,7 +89,7 @@ int sq_is_headless(cs_sqlite *b, const csync_change *parked, int *headless, csyn
     if (rc == CSYNC_EINVAL)
         return CSYNC_OK;
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, t, &head, NULL, NULL, &why);
+        rc = sq_head_get(b, t, &head, NULL, &why);
     if (rc != CSYNC_OK)
         cs_error_copy(err, &why);
     else

@@ -107,6 +107,7 @@ enum sq_per_table {
     SQT_HEAD_AGREE, /* key, ts, origin, seq: agreed if it is the head, else the base */
     SQT_HEAD_PARK, /* key, id of the parked change or 0 */
     SQT_HEAD_VERSION, /* key, version: gives an unlogged head its log entry */
+    SQT_HEAD_OFFER, /* key, version: gives it another, which goes to every peer */
     SQT_HEAD_SEEN, /* key, number of a snapshot that has it */
     SQT_HEAD_SHOW, /* key: its row is there again after a suppressed write had taken it away */
     SQT_HEADS_ALL, /* key columns in order ... */
@@ -285,6 +286,7 @@ int sq_snapshot_page(cs_backend *b, const cs_page_request *request, csync_batch 
 int sq_snapshot_get(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
 int sq_snapshot_put(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
 int sq_forget_via(cs_backend *b, int64_t peer, csync_error *err);
+int sq_offer(cs_backend *b, const cs_item *item, csync_error *err);
 int sq_snapshot_seen(cs_backend *b, const cs_item *item, int64_t number, csync_error *err);
 int sq_snapshot_unseen(cs_backend *b, const cs_snapshot *snapshot, const unsigned char *served,
                        size_t limit, csync_batch *batch, csync_error *err);
@@ -320,8 +322,7 @@ int sq_suppress(cs_backend *b, int on, csync_error *err);
 int sq_set_triggers(cs_sqlite *b, int on, csync_error *err);
 
 /* head.c - heads of rows. All work on the key in b->key. */
-int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *via, int64_t *parked,
-                csync_error *err);
+int sq_head_get(cs_sqlite *b, cs_table *t, cs_head *out, int64_t *parked, csync_error *err);
 /* Row or parked payload of the head; *live 0 when the row is not there. */
 int sq_head_payload(cs_sqlite *b, cs_table *t, const cs_head *head, int64_t parked, cs_buf *out,
                     int *live, csync_error *err);

@@ -188,6 +188,14 @@ static void head_version(cs_buf *s, const cs_table *t)
     put_head_where(s, t);
 }
 
+static void head_offer(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(s, "UPDATE ");
+    put_heads_name(s, t);
+    cs_buf_printf(s, " SET via=0,version=?%zu", t->key_count + 1);
+    put_head_where(s, t);
+}
+
 static void head_seen(cs_buf *s, const cs_table *t)
 {
     cs_buf_puts(s, "UPDATE ");
@@ -401,6 +409,7 @@ static void (*const builders[SQT_COUNT])(cs_buf *, const cs_table *) = {
     [SQT_HEAD_AGREE] = head_agree,
     [SQT_HEAD_PARK] = head_park,
     [SQT_HEAD_VERSION] = head_version,
+    [SQT_HEAD_OFFER] = head_offer,
     [SQT_HEAD_UNLOGGED] = head_unlogged,
     [SQT_ROW_GET] = row_get,
     [SQT_ROW_PUT] = row_put,

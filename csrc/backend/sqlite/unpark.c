@@ -102,7 +102,7 @@ static int try_entry(cs_sqlite *b, int64_t id, const csync_change *change, int *
 
     *entered = *keys = 0;
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, t, &head, NULL, &parked, err);
+        rc = sq_head_get(b, t, &head, &parked, err);
     if (rc != CSYNC_OK || parked != id || head.deleted != (change->operation == CSYNC_DELETE))
         return rc;
     rc = sq_enter_row(b, t, change, &reason, &why);
@@ -231,7 +231,7 @@ static int take_unlinked(cs_sqlite *b, cs_table *t, const waiting *w, size_t i, 
     if (rc == CSYNC_EINVAL)
         return CSYNC_OK; /* not a row of this table */
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, t, &head, NULL, &parked, err);
+        rc = sq_head_get(b, t, &head, &parked, err);
     if (rc != CSYNC_OK || parked == w->ids[i])
         return rc;
     rc = sq_fixed(b, SQ_PARK_DROP, &stmt, err);

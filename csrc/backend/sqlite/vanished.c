@@ -79,7 +79,7 @@ static int log_delete(cs_sqlite *b, cs_table *t, const char *pk, int64_t folded,
     int rc = sq_read_key(b, t, pk, strlen(pk), err);
 
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, t, &head, NULL, NULL, err);
+        rc = sq_head_get(b, t, &head, NULL, err);
     if (rc == CSYNC_OK)
         rc = first_write(b, t, head.version > folded ? head.version : folded, &ts, err);
     if (rc == CSYNC_OK && !ts)

@@ -13,7 +13,7 @@ int sq_look(cs_backend *base, cs_table *t, const char *pk, cs_head *head, cs_row
     int rc = sq_read_key(b, t, pk, strlen(pk), err);
 
     if (rc == CSYNC_OK)
-        rc = sq_head_get(b, t, head, NULL, NULL, err);
+        rc = sq_head_get(b, t, head, NULL, err);
     if (rc == CSYNC_OK)
         rc = sq_table_stmt(b, t, SQT_ROW_GET, &stmt, err);
     if (rc != CSYNC_OK)

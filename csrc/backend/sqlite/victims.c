@@ -128,7 +128,7 @@ static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const
     cs_head head;
     int64_t id = 0;
     int found = 0;
-    int rc = sq_head_get(b, v->table, &head, NULL, &id, err);
+    int rc = sq_head_get(b, v->table, &head, &id, err);
 
     *fate = rc == CSYNC_OK && head.found && head.deleted && !id ? LEAVING : STAYS;
     if (rc != CSYNC_OK || !head.found || head.deleted || id)

@@ -1,4 +1,4 @@
-/* main.c - the command: runs of many seeds on all processors, one seed, or the ablation. */
+/* main.c - the command: runs of many seeds in several processes, one seed, or the ablation. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,7 +273,7 @@ int main(int argc, char **argv)
                                             {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
     uint64_t runs = 0, seed = 0;
     unsigned jobs = 2;
-    const char *only = NULL;
+    const char *only = NULL, *file = NULL;
     int trace = 0, ablation = 0, c;
 
     disk_init();
@@ -292,8 +292,7 @@ int main(int argc, char **argv)
             trace = 1;
             break;
         case 'f':
-            if (run_file(optarg) != 0)
-                return 1;
+            file = optarg;
             break;
         case 'w':
             if (switch_off(optarg) != 0)
@@ -313,6 +312,8 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    if (file && run_file(file) != 0)
+        return 1;
     if (ablation)
         return ablate(only, seed ? seed : 1, runs ? runs : 1000, jobs ? jobs : 1);
     if (seed && !runs)
