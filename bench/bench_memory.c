@@ -111,7 +111,7 @@ static void serve(void)
     csync_close(c);
 }
 
-static void pull(void)
+static void take_all(const char *what, int64_t resyncs)
 {
     csync *source = open_replica(source_path), *target;
     csync_sync_options o = {.struct_size = sizeof o, .direction = CSYNC_PULL, .batch_size = PAGE};
@@ -120,9 +120,14 @@ static void pull(void)
     make_replica(target_path);
     target = open_replica(target_path);
     OK(csync_sync(target, source, &o, &result, err));
-    must(result.pulled == rows, "pull", "not every row arrived");
+    must(result.pulled == rows && result.resyncs == resyncs, what, "not every row arrived");
     csync_close(target);
     csync_close(source);
+}
+
+static void pull(void)
+{
+    take_all("pull", 0);
 }
 
 static void hash(void)
@@ -175,16 +180,7 @@ static void serve_snapshot(void)
 
 static void resync(void)
 {
-    csync *source = open_replica(source_path), *target;
-    csync_sync_options o = {.struct_size = sizeof o, .direction = CSYNC_PULL, .batch_size = PAGE};
-    csync_result result = {.struct_size = sizeof result};
-
-    make_replica(target_path);
-    target = open_replica(target_path);
-    OK(csync_sync(target, source, &o, &result, err));
-    must(result.pulled == rows && result.resyncs == 1, "resync", "not every row arrived");
-    csync_close(target);
-    csync_close(source);
+    take_all("resync", 1);
 }
 
 /* ---- each in a process of its own ---- */

@@ -324,7 +324,8 @@ static int send_and_play(void *user_data, const csync_batch *batch, csync_outcom
 static void a_cancel_during_fetch_or_send_stops_the_sync(void **state)
 {
     act a = {.c = c, .on_call = cancel_it};
-    csync_remote remote = {sizeof remote, NULL, &a, fetch_and_play, send_and_play};
+    csync_remote remote = {
+        .struct_size = sizeof remote, .user_data = &a, .fetch = fetch_and_play, .send = send_and_play};
     csync_sync_options o = {.struct_size = sizeof o, .direction = CSYNC_PULL};
 
     (void)state;

@@ -656,7 +656,11 @@ static int send_blind(void *user_data, const csync_batch *b, csync_outcome **out
 
 static void batches_without_info_and_sends_without_outcome_do(void **state)
 {
-    csync_remote remote = {sizeof remote, "bare", peer, fetch_bare, send_blind};
+    csync_remote remote = {.struct_size = sizeof remote,
+                           .name = "bare",
+                           .user_data = peer,
+                           .fetch = fetch_bare,
+                           .send = send_blind};
     csync_sync_options o = {.struct_size = sizeof o, .batch_size = 2};
 
     (void)state;
