@@ -92,6 +92,12 @@ typedef struct cs_client {
     int stale;
 } cs_client;
 
+/* What a replica remembers of its dealings with another as its client. */
+typedef struct cs_contact {
+    int64_t silence_ms; /* since it was heard of; INT64_MAX: never */
+    int goes_there; /* this replica pushes to it */
+} cs_contact;
+
 /* An entry of the conflict audit. */
 typedef struct cs_conflict {
     int64_t id;
@@ -228,8 +234,7 @@ typedef struct cs_backend_ops {
     /* `goes_there` 1: this replica pushes to it, so it is never stale; once said, it holds. */
     int (*client_put)(cs_backend *b, const char *origin, int64_t version, int goes_there,
                       csync_error *err);
-    /* Milliseconds since the client was heard of; INT64_MAX: never. */
-    int (*client_silence)(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
+    int (*client_get)(cs_backend *b, const char *origin, cs_contact *out, csync_error *err);
     int (*client_forget)(cs_backend *b, const char *origin, csync_error *err); /* CSYNC_ENOTFOUND */
     int (*clients)(cs_backend *b, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);
     int (*safe_version)(cs_backend *b, int stale_days, int64_t *version, csync_error *err);

@@ -145,7 +145,8 @@ static int decide(csync *c, answering *w, csync_error *err)
     return rc;
 }
 
-/* A peer that was given every row has the log, but has not heard of the deletes that are forgotten. */
+/* A peer that was given every row has the log, but has not heard of the deletes that are forgotten. What it has is
+ * read again from the beginning: it may have such a row, from where its log was read already. */
 static int note_unheard(csync *c, answering *w, csync_error *err)
 {
     const csync_batch *batch = w->a->batch;
@@ -156,6 +157,8 @@ static int note_unheard(csync *c, answering *w, csync_error *err)
         return CSYNC_OK;
     rc = c->backend->ops->floors(c->backend, &floors, err);
     w->peer.unheard = rc == CSYNC_OK && floors.tombstones > 0;
+    if (w->peer.unheard)
+        w->peer.pulled = cs_position_make(0, NULL);
     return rc;
 }
 

@@ -78,7 +78,7 @@ typedef struct serving {
     csync_batch *batch;
     cs_buf next;
     cs_peer peer; /* whoever asks, and for how long it was not heard of */
-    int64_t silence;
+    cs_contact contact;
     int settled;
 } serving;
 
@@ -201,7 +201,7 @@ static int read_page(csync *c, void *ctx, csync_error *err)
     if (rc == CSYNC_OK && s->fetch->origin)
         rc = b->ops->peer_get(b, s->fetch->origin, &s->peer, err);
     if (rc == CSYNC_OK && s->fetch->origin)
-        rc = b->ops->client_silence(b, s->fetch->origin, &s->silence, err);
+        rc = b->ops->client_get(b, s->fetch->origin, &s->contact, err);
     if (rc == CSYNC_OK && s->fetch->origin)
         rc = put_peer(s->batch, &s->peer.pulled, err);
     return rc == CSYNC_OK ? put_floor(c, s->batch, err) : rc;
@@ -232,7 +232,8 @@ static void note_reader(csync *c, serving *s)
     cs_position now = asked_from(s);
     csync_error why = CSYNC_ERROR_INIT;
 
-    if (!s->fetch->origin || (cs_position_same(&now, &s->peer.pushed) && s->silence < SILENCE_MS))
+    if (!s->fetch->origin ||
+        (cs_position_same(&now, &s->peer.pushed) && s->contact.silence_ms < SILENCE_MS))
         return;
     if (cs_replica_write_unchecked(c, acknowledge, s, &why) != CSYNC_OK)
         cs_log(CSYNC_LOG_INFO, "it could not be noted how far client %s is: %s", s->fetch->origin,
@@ -323,6 +324,7 @@ static int read_push(csync *c, void *ctx, csync_error *err)
     pushing *p = ctx;
     cs_push *push = p->push;
     cs_backend *b = c->backend;
+    cs_contact contact = {0, 0};
     cs_verdict verdict;
     cs_peer peer;
     int rc = b->ops->settled(b, &p->settled, err);
@@ -340,6 +342,9 @@ static int read_push(csync *c, void *ctx, csync_error *err)
     rc = push->whole ? read_whole(c, p, &peer, err) : read_tail(c, p, &peer, err);
     if (rc == CSYNC_OK)
         rc = put_peer(push->batch, &peer.pulled, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->client_get(b, push->peer, &contact, err);
+    push->counted = contact.goes_there;
     return rc == CSYNC_OK ? b->ops->log_top(b, &push->top, err) : rc;
 }
 

@@ -18,6 +18,7 @@ typedef struct cs_push {
     csync_batch *batch; /* yours */
     cs_buf next; /* the cursor behind it */
     int64_t top; /* of the log */
+    int counted; /* what the peer lacks is not forgotten */
 } cs_push;
 /* What the peer lacks, as far as it is known. */
 int cs_page_push(csync *c, cs_push *push, csync_error *err);

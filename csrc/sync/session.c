@@ -315,6 +315,19 @@ static void end_push(csync_session *s)
     start_phase(s, SNAPSHOT);
 }
 
+/* From the first session that would push on, also if there is nothing to push yet: what is deleted by the next one
+ * must not be forgotten before it. */
+static int count_peer(csync *c, void *ctx, csync_error *err)
+{
+    const csync_session *s = ctx;
+    cs_peer peer;
+    int rc = c->backend->ops->peer_get(c->backend, s->peer, &peer, err);
+
+    return rc == CSYNC_OK
+               ? c->backend->ops->client_put(c->backend, s->peer, peer.pushed.version, 1, err)
+               : rc;
+}
+
 static void drop_batch(csync_session *s)
 {
     cs_batch_destroy(s->push.batch);
@@ -348,11 +361,11 @@ static int prepare_push(csync_session *s, csync_error *err)
     /* the log may end in entries that are passed over: the position covers them */
     if (!batch->has_more)
         batch->to_version = s->push.top;
-    if (!worth_sending(batch)) {
-        drop_batch(s);
-        end_push(s);
-    }
-    return CSYNC_OK;
+    if (worth_sending(batch))
+        return CSYNC_OK;
+    drop_batch(s);
+    end_push(s);
+    return s->push.counted ? CSYNC_OK : cs_replica_write(s->replica, count_peer, s, err);
 }
 
 static int offer_batch(csync_session *s, csync_step *step, csync_error *err)

@@ -208,6 +208,28 @@ static void rows_swapped_by_two_replicas_end_alike(void **state)
     close_all(&r);
 }
 
+/* What comes for row 3 first has to wait for row 1, whose new value drives out the old state of row 3. */
+static void a_row_that_waits_while_its_old_state_is_evicted_is_parked_no_more(void **state)
+{
+    row_of_three r = three(mail);
+
+    (void)state;
+    ahead(r.left, 30);
+    run(r.left, "INSERT INTO mail VALUES(3,'x')");
+    ahead(r.left, 90);
+    run(r.left, "INSERT INTO mail VALUES(1,'z')");
+    ahead(r.right, 10);
+    run(r.right, "INSERT INTO mail VALUES(3,'z')");
+    ahead(r.right, 60);
+    run(r.right, "INSERT INTO mail VALUES(1,'x')");
+    OK(csync_sync(r.right, r.left, NULL, NULL, err));
+    assert_rows(r.right, mails, "1z, 3x");
+    settle(&r);
+    all_rows(&r, mails, "1z, 3x");
+    all_parked(&r, "");
+    close_all(&r);
+}
+
 /* 1 loses to 2 and 2 to 3, so 1 is visible after all: 2 is in nobody's way. */
 static void a_chain_of_collisions_hides_no_more_than_it_must(void **state)
 {
@@ -506,6 +528,7 @@ int main(void)
         cmocka_unit_test(of_three_rows_with_one_value_the_latest_is_visible),
         cmocka_unit_test(rows_that_swap_their_values_arrive_swapped),
         cmocka_unit_test(rows_swapped_by_two_replicas_end_alike),
+        cmocka_unit_test(a_row_that_waits_while_its_old_state_is_evicted_is_parked_no_more),
         cmocka_unit_test(a_chain_of_collisions_hides_no_more_than_it_must),
         cmocka_unit_test(the_loser_of_a_collision_takes_its_children_along_and_back),
         cmocka_unit_test(what_a_check_refuses_enters_when_the_check_goes),

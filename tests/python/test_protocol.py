@@ -102,6 +102,32 @@ def test_a_restored_server_that_was_written_before_csync_saw_it_is_noticed(repli
         assert count_notes(client) == 13
 
 
+def test_a_restored_server_is_noticed_where_its_log_ended_in_a_hole(replicas, sql):
+    """A delete takes what the log's own triggers wrote of it out again: the log's last version has no entry."""
+    schema = (
+        "CREATE TABLE folder (id INTEGER PRIMARY KEY);"
+        "CREATE TABLE doc (id INTEGER PRIMARY KEY, folder INTEGER REFERENCES folder ON DELETE CASCADE)"
+    )
+    server, client, reader = replicas(schema, "folder", "doc", count=3)
+    client.execute("INSERT INTO folder VALUES (1)")
+    client.sync(server)
+    reader.sync(server)
+    backup = back_up(server)
+    client.execute("DELETE FROM folder WHERE id = 1")
+    client.sync(server)
+    reader.pull(server)
+    ends = "SELECT seq, (SELECT max(version) FROM _sync_log) FROM sqlite_sequence WHERE name = '_sync_log'"
+    top, last = sql(server.path, ends)[0]
+    assert top > last
+    server.close()
+    overwrite(server.path, backup)
+    for i in range(2, 6):
+        sql(server.path, "INSERT INTO folder VALUES (?)", (i,))
+    with csync.open(server.path) as again:
+        assert reader.pull(again).resyncs == 1
+        assert reader.execute("SELECT id FROM folder ORDER BY id") == [(i,) for i in range(2, 6)]
+
+
 def test_a_client_restored_from_a_backup_makes_new_edits_that_arrive(replicas):
     server, client = replicas(NOTE, "note")
     put(client, 1)

@@ -263,6 +263,34 @@ def test_a_page_that_leads_back_ends_the_sync(notes):
         left.pull(csync.Remote(fetch=fetch))
 
 
+def offline_delete(replicas, first):
+    """A relay that has read `server` by `first`, a session, loses a row to its own client, and forgets that."""
+    server, relay, client = replicas(NOTE, "note", count=3)
+    put(server, 1, 2)
+    first(relay, server)
+    client.sync(relay)
+    client.execute("DELETE FROM note WHERE id = 1")
+    client.sync(relay)
+    put(client, 3)
+    for _ in range(3):
+        client.sync(relay)
+    return server, relay
+
+
+def test_a_delete_is_not_forgotten_before_the_first_push_to_a_peer(replicas):
+    server, relay = offline_delete(replicas, lambda relay, server: relay.sync(server))
+    assert relay.purge().tombstones == 0
+    assert [row[0] for row in settle(server, relay)] == [2, 3]
+
+
+def test_a_delete_that_was_forgotten_before_the_first_push_is_made_again(replicas):
+    """Who only pulls has promised nothing; what it says once it does push must not leave the two different."""
+    server, relay = offline_delete(replicas, lambda relay, server: relay.pull(server))
+    assert relay.purge().tombstones == 1
+    assert [row[0] for row in settle(server, relay)] == [2, 3]
+    assert [(c.strategy, c.loser.pk) for c in relay.conflicts()] == [("forgotten delete", {"id": 1})]
+
+
 def test_a_delete_that_a_leaf_got_and_forgot_is_not_undone_by_a_restored_server(replicas):
     server, leaf = replicas(NOTE, "note")
     put(leaf, 1, 2)

@@ -24,18 +24,23 @@ int pg_client_put(cs_backend *base, const char *origin, int64_t version, int goe
                   &a, NULL, err);
 }
 
-int pg_client_silence(cs_backend *base, const char *origin, int64_t *ms, csync_error *err)
+int pg_client_get(cs_backend *base, const char *origin, cs_contact *out, csync_error *err)
 {
+    cs_pg *b = (cs_pg *)base;
     pg_args a = {.count = 0};
-    int found = 0;
+    PGresult *r;
     int rc;
 
+    out->silence_ms = INT64_MAX;
+    out->goes_there = 0;
     pg_text(&a, origin);
-    rc = pg_query_int((cs_pg *)base,
-                      "SELECT " SILENT_MS " FROM csync._sync_clients WHERE origin_id=$1", &a, ms,
-                      &found, err);
-    if (!found)
-        *ms = INT64_MAX;
+    rc = pg_run(b, "SELECT " SILENT_MS ",pushed_to FROM csync._sync_clients WHERE origin_id=$1", &a,
+                &r, err);
+    if (rc == CSYNC_OK && pg_rows(b, r)) {
+        out->silence_ms = pg_cell_int(b, r, 0, 0);
+        out->goes_there = pg_cell_int(b, r, 0, 1) != 0;
+    }
+    pg_clear(b, r);
     return rc;
 }
 

@@ -51,7 +51,8 @@ int pg_settled(cs_backend *base, int *settled, csync_error *err)
     return b->epoch[0] ? get_epoch(b, b->epoch, settled, &end, err) : CSYNC_OK;
 }
 
-/* The check sum of the log's entry; 0: there is none (any more). */
+/* The check sum of the log's last entry up to `version` (what was rolled back leaves holes); 0: there is none (any
+ * more). */
 static int mark_of(cs_pg *b, int64_t version, uint32_t *mark, csync_error *err)
 {
     pg_args a = {.count = 0};
@@ -60,9 +61,10 @@ static int mark_of(cs_pg *b, int64_t version, uint32_t *mark, csync_error *err)
 
     *mark = 0;
     pg_int(&a, version);
-    rc = pg_run(
-        b, "SELECT table_name,pk_value,operation,timestamp FROM csync._sync_log WHERE version=$1",
-        &a, &r, err);
+    rc = pg_run(b,
+                "SELECT table_name,pk_value,operation,timestamp FROM csync._sync_log WHERE version<=$1 "
+                "ORDER BY version DESC LIMIT 1",
+                &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r))
         *mark = cs_epoch_mark(pg_cell(b, r, 0, 0), pg_cell(b, r, 0, 1), pg_cell(b, r, 0, 2),
                               pg_cell(b, r, 0, 3));
@@ -98,7 +100,7 @@ static int check_epoch(cs_pg *b, const cs_epoch *e, int64_t last, int *same, csy
     if (rc != CSYNC_OK || !*same)
         return rc;
     *same = e->asof <= end && e->asof <= last;
-    if (*same && e->mark)
+    if (*same)
         rc = mark_of(b, e->asof, &mark, err);
     *same &= !mark || mark == e->mark;
     return rc;

@@ -225,7 +225,7 @@ int pg_conflicts(cs_backend *base, int64_t since, int limit, cs_conflict_visit v
 /* client.c */
 int pg_client_put(cs_backend *base, const char *origin, int64_t version, int goes_there,
                   csync_error *err);
-int pg_client_silence(cs_backend *base, const char *origin, int64_t *ms, csync_error *err);
+int pg_client_get(cs_backend *base, const char *origin, cs_contact *out, csync_error *err);
 int pg_client_forget(cs_backend *base, const char *origin, csync_error *err);
 int pg_clients(cs_backend *base, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);
 int pg_safe_version(cs_backend *base, int stale_days, int64_t *version, csync_error *err);

@@ -16,20 +16,23 @@ int sq_client_put(cs_backend *base, const char *origin, int64_t version, int goe
     return sq_run(b, stmt, err);
 }
 
-int sq_client_silence(cs_backend *base, const char *origin, int64_t *ms, csync_error *err)
+int sq_client_get(cs_backend *base, const char *origin, cs_contact *out, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_CLIENT_SILENCE, &stmt, err);
+    int rc = sq_fixed(b, SQ_CLIENT_GET, &stmt, err);
 
-    *ms = INT64_MAX;
+    out->silence_ms = INT64_MAX;
+    out->goes_there = 0;
     if (rc != CSYNC_OK)
         return rc;
     sq_bind_text(b, stmt, 1, origin);
     rc = sq_step(b, stmt, err);
-    if (rc == 1)
-        *ms = sqlite3_column_int64(stmt, 0);
+    if (rc == 1) {
+        out->silence_ms = sqlite3_column_int64(stmt, 0);
+        out->goes_there = sqlite3_column_int(stmt, 1);
+    }
     sqlite3_reset(stmt);
     return rc < 0 ? rc : CSYNC_OK;
 }

@@ -67,12 +67,12 @@ int sq_settled(cs_backend *base, int *settled, csync_error *err)
     return b->epoch[0] ? get_epoch(b, b->epoch, settled, &end, err) : CSYNC_OK;
 }
 
-/* The check sum of the log's entry; 0: there is none (any more). */
+/* The check sum of the log's last entry up to `version` (a dropped entry leaves a hole); 0: there is none (any more). */
 static int mark_of(cs_sqlite *b, int64_t version, uint32_t *mark, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_LOG_ENTRY, &stmt, err);
+    int rc = sq_fixed(b, SQ_LOG_LAST, &stmt, err);
 
     *mark = 0;
     if (rc != CSYNC_OK)
@@ -129,7 +129,7 @@ static int check_epoch(cs_sqlite *b, const cs_epoch *e, int64_t top, int *same, 
     if (rc != CSYNC_OK || !*same)
         return rc;
     *same = e->asof <= end && e->asof <= top;
-    if (*same && e->mark)
+    if (*same)
         rc = mark_of(b, e->asof, &mark, err);
     *same &= !mark || mark == e->mark;
     return rc;

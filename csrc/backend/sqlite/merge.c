@@ -293,6 +293,9 @@ static int retry_pass(merge *m, int *progress, csync_error *err)
         cs_item *item = &m->items[index];
         int rc = sq_read_key(m->b, item->table, item->change->pub.pk, item->change->pk_len, err);
 
+        /* a row that came in meanwhile may have evicted its old state */
+        if (rc == CSYNC_OK && m->b->any_parked)
+            rc = sq_park_supersede(m->b, item->table, err);
         if (rc == CSYNC_OK)
             rc = write_item(m, index, 0, err);
         if (rc != CSYNC_OK)

@@ -44,6 +44,7 @@ enum sq_fixed {
     SQ_LOG_SCAN,
     SQ_LOG_LOCAL_SCAN,
     SQ_LOG_ENTRY,
+    SQ_LOG_LAST,
     SQ_LOG_PENDING,
     SQ_LOG_AFTER,
     SQ_LOG_DROP,
@@ -61,7 +62,7 @@ enum sq_fixed {
     SQ_EPOCH_GET,
     SQ_EPOCH_NEWEST,
     SQ_CLIENT_PUT,
-    SQ_CLIENT_SILENCE,
+    SQ_CLIENT_GET,
     SQ_CLIENT_FORGET,
     SQ_CLIENT_LIST,
     SQ_CLIENT_SAFE,
@@ -273,7 +274,7 @@ int sq_settle_identity(cs_sqlite *b, int pinned, csync_error *err);
 /* client.c - clients, floors and purge. */
 int sq_client_put(cs_backend *b, const char *origin, int64_t version, int goes_there,
                   csync_error *err);
-int sq_client_silence(cs_backend *b, const char *origin, int64_t *ms, csync_error *err);
+int sq_client_get(cs_backend *b, const char *origin, cs_contact *out, csync_error *err);
 int sq_client_forget(cs_backend *b, const char *origin, csync_error *err);
 int sq_clients(cs_backend *b, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);
 int sq_safe_version(cs_backend *b, int stale_days, int64_t *version, csync_error *err);

@@ -34,6 +34,8 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
                           "origin IS NULL FROM main._sync_log WHERE version>?1 ORDER BY version",
     [SQ_LOG_ENTRY] = "SELECT version,table_name,pk_value,operation,payload,origin,timestamp,seq "
                      "FROM main._sync_log WHERE version=?1",
+    [SQ_LOG_LAST] = "SELECT version,table_name,pk_value,operation,payload,origin,timestamp,seq "
+                    "FROM main._sync_log WHERE version<=?1 ORDER BY version DESC LIMIT 1",
     [SQ_LOG_PENDING] = "SELECT 1 FROM main._sync_log WHERE version>?1 AND "
                        "(origin IS NULL OR origin=?2) LIMIT 1",
     [SQ_LOG_AFTER] = "SELECT version,pk_value FROM main._sync_log WHERE version>?1 AND "
@@ -69,8 +71,8 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
         "strftime('%Y-%m-%dT%H:%M:%fZ','now'),?3) ON CONFLICT(origin_id) DO UPDATE SET "
         "last_sync_version=excluded.last_sync_version,"
         "last_sync_timestamp=excluded.last_sync_timestamp,pushed_to=pushed_to|excluded.pushed_to",
-    [SQ_CLIENT_SILENCE] = "SELECT (julianday('now')-julianday(last_sync_timestamp))*86400000 FROM "
-                          "main._sync_clients WHERE origin_id=?1",
+    [SQ_CLIENT_GET] = "SELECT (julianday('now')-julianday(last_sync_timestamp))*86400000,pushed_to "
+                      "FROM main._sync_clients WHERE origin_id=?1",
     [SQ_CLIENT_FORGET] = "DELETE FROM main._sync_clients WHERE origin_id=?1",
     [SQ_CLIENT_LIST] = "SELECT origin_id,last_sync_version,last_sync_timestamp,created_at," STALE
                        " FROM main._sync_clients ORDER BY last_sync_version,origin_id",

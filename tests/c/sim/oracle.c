@@ -377,6 +377,8 @@ static void receive(world *w, int *incoming, const csync_change *c, const char *
 {
     int id = known(w, c, where);
 
+    if (id >= 0)
+        w->changes[id].shared = 1;
     if (id >= 0 && oracle_beats(w, id, incoming[w->changes[id].key]))
         incoming[w->changes[id].key] = id;
 }
@@ -438,6 +440,12 @@ void oracle_continues(world *w, replica *r, const csync_batch *batch, int64_t po
                 (long long)position, info.origin, (long long)info.from_version);
 }
 
+static void mark_returning(world *w, int key)
+{
+    for (int i = 0; i < w->change_count; i++)
+        w->changes[i].returns |= w->changes[i].key == key && !w->changes[i].shared;
+}
+
 /* Deleted rows are forgotten, none other. */
 void oracle_forgot(world *w, replica *r)
 {
@@ -445,8 +453,10 @@ void oracle_forgot(world *w, replica *r)
 
     read_heads(w, r, real);
     for (int key = 0; key < ALL_KEYS; key++)
-        if (real[key] < 0 && r->head[key] >= 0 && w->changes[r->head[key]].deleted)
+        if (real[key] < 0 && r->head[key] >= 0 && w->changes[r->head[key]].deleted) {
             r->head[key] = -1;
+            mark_returning(w, key);
+        }
 }
 
 void oracle_decided(world *w, const csync_change *loser)

@@ -107,10 +107,11 @@ static int is_deleted(const world *w, int i)
     return 0;
 }
 
-/* Deletes that are forgotten: whichever of them is still known says the same. */
+/* Deletes that are forgotten: whichever of them is still known says the same, and a row that nobody had seen when the
+ * last of them was forgotten is back. */
 static int is_gone(const world *w, int head)
 {
-    return w->purged && (head < 0 || w->changes[head].deleted);
+    return w->purged && (head < 0 || w->changes[head].deleted || w->changes[head].returns);
 }
 
 static int survivor(const world *w, int key)

@@ -66,6 +66,8 @@ typedef struct change {
     int64_t v; /* the row's column v, which is new in every edit */
     int step; /* in which it was made */
     int decided; /* a strategy saw it and chose another */
+    int shared; /* another replica received it */
+    int returns; /* nobody but its author had it when a delete of its row was forgotten, so it may come back */
     unsigned char ancestors[MAX_CHANGES / 8]; /* what its author saw of the row */
 } change;
 
