@@ -219,7 +219,7 @@ typedef struct cs_backend_ops {
     int (*snapshot_get)(cs_backend *b, int64_t peer, cs_snapshot *out, csync_error *err);
     /* number 0: it is over; -1: begins one and gives it its number. */
     int (*snapshot_put)(cs_backend *b, int64_t peer, cs_snapshot *snapshot, csync_error *err);
-    /* What came from the peer is offered to it again: it may have lost it. */
+    /* What came from the peer counts as neither its own nor logged: it may have lost it. Complete the log afterwards. */
     int (*forget_via)(cs_backend *b, int64_t peer, csync_error *err);
     /* The head of the item's row (heads_get) is the newest entry of the log, for everybody. Fold afterwards. */
     int (*offer)(cs_backend *b, const cs_item *item, csync_error *err);

@@ -46,6 +46,7 @@ void cs_table_destroy(cs_table *table)
         cs_free(table->columns[i].name);
         cs_free(table->columns[i].type);
         cs_free(table->columns[i].collation);
+        cs_free(table->columns[i].fallback);
     }
     for (size_t i = 0; i < table->fk_count; i++)
         free_foreign_key(&table->fks[i]);

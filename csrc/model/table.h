@@ -9,6 +9,7 @@ typedef struct cs_column {
     char *name;
     char *type; /* as declared */
     char *collation; /* of the key's index for a key column; never NULL */
+    char *fallback; /* SQL of what a row holds that was written without the column; NULL: unknown or NULL */
     enum cs_affinity affinity;
     size_t key; /* position in the primary key from 1; 0: no key column */
 } cs_column;

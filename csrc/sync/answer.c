@@ -14,13 +14,14 @@ typedef struct answering {
     csync_batch *rows; /* the peer's rows that this replica has to decide on */
 } answering;
 
-/* The peer's row beat ours: it is taken at once, and who lost is kept. */
+/* The peer's row beat ours: it is taken at once, and who lost is kept. No position covers it, so nothing would tell
+ * that the peer has lost it in a restore: it is logged, and offered to all, also to the peer. */
 static int take_winner(csync *c, answering *w, cs_table *t, const csync_change *lost,
                        const cs_change *winner, csync_error *err)
 {
     cs_backend *b = c->backend;
     cs_item item = {.change = winner, .table = t};
-    cs_merge how = {.via = w->peer.id, .agreed = 1, .relay = b->relay, .passes = 3};
+    cs_merge how = {.agreed = 1, .relay = 1, .passes = 3};
     cs_conflict conflict = {0,        NULL, cs_strategy_name(CSYNC_LAST_WRITE_WINS),
                             "remote", lost, &winner->pub};
     int rc = b->ops->merge(b, &item, 1, &how, err);
@@ -134,6 +135,7 @@ static int decide(csync *c, answering *w, csync_error *err)
                           .options = w->a->options,
                           .peer = &w->peer,
                           .pulling = 1,
+                          .answering = 1,
                           .fresh = 1};
     int rc = w->rows->count ? cs_changes_enter(&changes, err) : CSYNC_OK;
 

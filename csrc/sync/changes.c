@@ -219,9 +219,9 @@ static int add_delete(csync_batch *deletes, const csync_change *of, const char *
 static void merge_settings(const cs_changes *w, cs_merge *out)
 {
     memset(out, 0, sizeof *out);
-    out->via = w->peer ? w->peer->id : 0;
+    out->via = w->peer && !w->answering ? w->peer->id : 0;
     out->agreed = w->pulling;
-    out->relay = w->replica->backend->relay && CS_RULE(RELAY);
+    out->relay = (w->replica->backend->relay || w->answering) && CS_RULE(RELAY);
     out->more = w->more;
     out->passes = retry_passes(w->options);
     out->tick = w->tick;

@@ -17,6 +17,7 @@ typedef struct cs_changes {
     int pulling; /* this replica asked for them; else it is the peer that pushes */
     int fresh; /* their maker knew of every delete that is forgotten here */
     int more; /* another batch follows */
+    int answering; /* they came with the answer to a push */
     int (*tick)(void *ctx, int64_t done, csync_error *err); /* may be NULL */
     void *ctx;
     /* results */

@@ -459,8 +459,8 @@ static int may_have_lost(const csync_error *why)
     return why->code == CSYNC_EFULLRESYNC && !why->expected[0] && CS_RULE(OFFER_AGAIN);
 }
 
-/* A peer that was restored from a backup may lack even what came from it: that is pushed like everything else
- * from now on, which a head without a log entry cannot be. */
+/* A peer that was restored from a backup may lack even what came from it: that is logged anew and pushed like
+ * everything else, also where the peer's position in this log has passed it. */
 static int offer_again(csync *c, void *ctx, csync_error *err)
 {
     const csync_session *s = ctx;
@@ -468,9 +468,11 @@ static int offer_again(csync *c, void *ctx, csync_error *err)
     cs_peer peer;
     int rc = b->ops->peer_get(b, s->peer, &peer, err);
 
-    if (rc == CSYNC_OK && !b->relay)
-        rc = b->ops->start_relay(b, err);
-    return rc == CSYNC_OK && peer.id ? b->ops->forget_via(b, peer.id, err) : rc;
+    if (rc == CSYNC_OK && peer.id)
+        rc = b->ops->forget_via(b, peer.id, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    return b->relay ? b->ops->complete_log(b, 1, err) : b->ops->start_relay(b, err);
 }
 
 typedef struct restamping {

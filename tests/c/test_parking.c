@@ -429,6 +429,30 @@ static void an_edit_of_the_older_side_leaves_the_new_column_alone(void **state)
     sync_all(r.right, r.middle);
     assert_rows(r.left, values_and_dues, "1:older side:today, 2:b:never");
     assert_rows(r.right, values_and_dues, "1:older side:today, 2:b:never");
+    run(r.middle, "ALTER TABLE t ADD COLUMN due DEFAULT 'never'");
+    settle(&r);
+    all_parked(&r, "");
+    all_rows(&r, values_and_dues, "1:older side:today, 2:b:never");
+    close_all(&r);
+}
+
+/* Only who holds something of his own in the column has anything to tell. */
+static void an_edit_of_the_older_side_is_no_news_where_the_column_holds_its_default(void **state)
+{
+    row_of_three r = three(lax);
+    static const char own[] = "SELECT count(*) x FROM _sync_log WHERE origin IS NULL";
+
+    (void)state;
+    run(r.middle, "INSERT INTO t VALUES(1,'a')");
+    settle(&r);
+    run(r.left, "ALTER TABLE t ADD COLUMN due DEFAULT 'never'");
+    run(r.left, "ALTER TABLE t ADD COLUMN word DEFAULT plain");
+    run(r.right, "ALTER TABLE t ADD COLUMN due");
+    run(r.middle, "UPDATE t SET v='older side'");
+    sync_all(r.left, r.middle);
+    sync_all(r.right, r.middle);
+    assert_rows(r.right, own, "0");
+    assert_rows(r.left, own, "1"); /* a bare word is no expression: what it stands for is not known */
     close_all(&r);
 }
 
@@ -537,6 +561,7 @@ int main(void)
         cmocka_unit_test(a_text_as_integer_key_enters_when_the_key_takes_texts),
         cmocka_unit_test(a_new_column_reaches_the_older_side_when_it_has_it),
         cmocka_unit_test(an_edit_of_the_older_side_leaves_the_new_column_alone),
+        cmocka_unit_test(an_edit_of_the_older_side_is_no_news_where_the_column_holds_its_default),
         cmocka_unit_test(a_row_that_the_older_side_made_gets_the_columns_default),
         cmocka_unit_test(a_table_that_is_not_tracked_yet_gets_its_rows_with_track),
         cmocka_unit_test(a_parked_row_can_be_deleted_and_edited_elsewhere),

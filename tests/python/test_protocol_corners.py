@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 import csync
-from note_table import NOTE, change, count_notes, fill
+from note_table import NOTE, Boom, change, count_notes, fill
 from test_protocol import ROWS, as_json, back_up, grow_stale, overwrite, put, restored, settle
 
 
@@ -289,6 +289,42 @@ def test_a_delete_that_was_forgotten_before_the_first_push_is_made_again(replica
     assert relay.purge().tombstones == 1
     assert [row[0] for row in settle(server, relay)] == [2, 3]
     assert [(c.strategy, c.loser.pk) for c in relay.conflicts()] == [("forgotten delete", {"id": 1})]
+
+
+def test_a_row_that_came_with_the_answer_to_a_push_is_given_back_to_a_restored_server(replicas):
+    """No position says that the client has it: the client never asked the server for anything."""
+    server, client, friend = replicas(NOTE, "note", count=3)
+    backup = back_up(server)
+    put(client, 1, body="client")
+    put(server, 1, body="server")
+    assert client.push(server, strategy="server-wins").conflicts == 1
+    assert client.execute(ROWS) == [(1, "server 1")]
+    with restored(server, backup) as again:
+        put(again, 2)
+        assert settle(again, client, friend) == [(1, "server 1"), (2, "row 2")]
+
+
+def test_what_came_from_a_server_is_given_back_also_where_a_late_push_has_passed_it(replicas):
+    """A push that was made before the restore leaves out what came from the server, and arrives after it."""
+    server, client, friend = replicas(NOTE, "note", count=3)
+    backup = back_up(server)
+    put(server, 1)
+    client.sync(friend)
+    client.pull(server)
+    put(client, 2)
+    late = []
+    with pytest.raises(Boom):
+
+        def hold(batch):
+            late.append(batch.to_json())
+            raise Boom
+
+        client.push(csync.Remote(send=hold, name=server.origin))
+    with restored(server, backup) as again:
+        again.apply(csync.Batch.from_json(late[0]))
+        assert [row[0] for row in again.execute(ROWS)] == [2]
+        put(again, 3)
+        assert [row[0] for row in settle(again, client)] == [1, 2, 3]
 
 
 def test_a_delete_that_a_leaf_got_and_forgot_is_not_undone_by_a_restored_server(replicas):

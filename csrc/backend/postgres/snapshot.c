@@ -182,7 +182,8 @@ int pg_forget_via(cs_backend *base, int64_t peer, csync_error *err)
     pg_args a = {.count = 0};
 
     pg_int(&a, peer);
-    return pg_run((cs_pg *)base, "UPDATE csync._sync_rows SET via=0 WHERE via=$1", &a, NULL, err);
+    return pg_run((cs_pg *)base, "UPDATE csync._sync_rows SET via=0,version=0 WHERE via=$1", &a,
+                  NULL, err);
 }
 
 int pg_snapshot_seen(cs_backend *base, const cs_item *item, int64_t number, csync_error *err)

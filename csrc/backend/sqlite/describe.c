@@ -98,7 +98,7 @@ static int add_column(cs_sqlite *b, cs_table *t, size_t *cap, sqlite3_stmt *stmt
 {
     SQ_API(b);
     cs_column *c;
-    const char *type = sq_column_text(b, stmt, 1);
+    const char *type = sq_column_text(b, stmt, 1), *fallback = sq_column_text(b, stmt, 3);
 
     if (cs_grow(&t->columns, cap, t->count + 1, sizeof *t->columns) != CSYNC_OK)
         return cs_fail_nomem(err);
@@ -108,7 +108,8 @@ static int add_column(cs_sqlite *b, cs_table *t, size_t *cap, sqlite3_stmt *stmt
     c->type = cs_strdup(type ? type : "");
     c->collation = cs_strdup("BINARY");
     c->key = (size_t)sqlite3_column_int(stmt, 2);
-    if (!c->name || !c->type || !c->collation)
+    c->fallback = fallback ? cs_strdup(fallback) : NULL;
+    if (!c->name || !c->type || !c->collation || (fallback && !c->fallback))
         return cs_fail_nomem(err);
     if (!*c->name)
         return cs_fail(err, CSYNC_ESCHEMA,
@@ -123,8 +124,9 @@ static int read_columns(cs_sqlite *b, cs_table *t, csync_error *err)
     SQ_API(b);
     sqlite3_stmt *stmt;
     size_t cap = 0;
-    int rc = catalogue(b, "SELECT name,type,pk FROM pragma_table_xinfo(?1,'main') WHERE hidden=0",
-                       t->name, &stmt, err);
+    int rc = catalogue(
+        b, "SELECT name,type,pk,dflt_value FROM pragma_table_xinfo(?1,'main') WHERE hidden=0",
+        t->name, &stmt, err);
 
     if (rc != CSYNC_OK)
         return rc;

@@ -236,11 +236,53 @@ static int may_write_none(const cs_sqlite *b, const cs_table *t)
     return 1;
 }
 
+/* The row's present state becomes a change of this replica. */
+static int log_row(cs_sqlite *b, cs_table *t, const char *pk, csync_error *err)
+{
+    char timestamp[CS_TIME_SIZE];
+    int64_t now = 0;
+    int rc = sq_stamp_now(&b->base, &now, err);
+
+    cs_time_format(now, timestamp);
+    if (rc == CSYNC_OK)
+        rc = sq_log_local(b, t, pk, "update", timestamp, err);
+    if (rc == CSYNC_OK)
+        rc = last_version(b, &b->next_version, err);
+    b->next_version++;
+    b->captured |= rc == CSYNC_OK;
+    return rc;
+}
+
+/* A change from another schema leaves the columns alone that it lacks. Where they hold more than what everybody would put
+ * there, the row is what no other replica can make of the change: all of it becomes one of this replica. */
+static int log_kept(cs_sqlite *b, cs_table *t, csync_error *err)
+{
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    cs_buf pk = {0};
+    int rc = sq_partial_kept(b, t, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_key(b, stmt, t);
+    rc = sq_step(b, stmt, err);
+    if (rc == 1) {
+        sq_put_key(b, stmt, 0, t, &pk);
+        rc = cs_buf_check(&pk, err);
+        if (rc == CSYNC_OK)
+            rc = log_row(b, t, pk.data, err);
+    }
+    sqlite3_reset(stmt);
+    cs_buf_free(&pk);
+    return rc;
+}
+
 int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err)
 {
+    int whole = sq_is_whole(b, t);
     sqlite3_stmt *stmt;
-    int rc = sq_is_whole(b, t) ? sq_table_stmt(b, t, SQT_ROW_PUT, &stmt, err)
-                               : sq_partial_put(b, t, &stmt, err);
+    int rc = whole ? sq_table_stmt(b, t, SQT_ROW_PUT, &stmt, err) : sq_partial_put(b, t, &stmt, err);
+
     if (rc == CSYNC_OK) {
         for (size_t i = 0; i < t->count; i++)
             if (b->present[i])
@@ -250,8 +292,11 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
     if (rc == CSYNC_OK && !b->row_changes && !may_write_none(b, t)) {
         *reason = "trigger";
         (void)cs_fail(err, CSYNC_EDB, "a trigger of the table ignored the row");
+        return CSYNC_OK;
     }
-    return rc == CSYNC_OK ? rc : sq_refused(b, rc, reason, err);
+    if (rc != CSYNC_OK)
+        return sq_refused(b, rc, reason, err);
+    return whole ? CSYNC_OK : log_kept(b, t, err);
 }
 
 int sq_put_rows(cs_sqlite *b, cs_table *t, sqlite3_stmt *stmt, const char **reason, csync_error *err)

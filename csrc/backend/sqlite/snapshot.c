@@ -216,7 +216,7 @@ int sq_forget_via(cs_backend *base, int64_t peer, csync_error *err)
     for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++) {
         cs_buf sql = {0};
 
-        cs_buf_printf(&sql, "UPDATE main._sync_rows_%lld SET via=0 WHERE via=%lld",
+        cs_buf_printf(&sql, "UPDATE main._sync_rows_%lld SET via=0,version=0 WHERE via=%lld",
                       (long long)base->tables[i]->id, (long long)peer);
         rc = sq_exec_buf(b, &sql, err);
     }

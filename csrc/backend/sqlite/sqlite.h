@@ -131,6 +131,7 @@ enum sq_per_table {
 typedef struct sq_prepared {
     sqlite3_stmt *stmts[SQT_COUNT];
     sqlite3_stmt *partial; /* upsert of the columns marked in partial_mask */
+    sqlite3_stmt *partial_kept; /* the key of a row that holds more in the other columns than their defaults */
     unsigned char *partial_mask;
     int untouched; /* no row was written since parked changes were last tried again */
     int written; /* this fold has met an insert or update of this replica's own */
@@ -188,6 +189,8 @@ int sq_table_stmt(cs_sqlite *b, cs_table *t, enum sq_per_table which, sqlite3_st
                   csync_error *err);
 /* The upsert that writes just the columns that b->present marks. */
 int sq_partial_put(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *err);
+/* After sq_partial_put, for the same columns. */
+int sq_partial_kept(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *err);
 int sq_step(cs_sqlite *b, sqlite3_stmt *stmt,
             csync_error *err); /* 1 row, 0 done, negative code; resets when done */
 int sq_run(cs_sqlite *b, sqlite3_stmt *stmt, csync_error *err); /* step to the end, reset */

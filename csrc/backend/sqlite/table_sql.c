@@ -468,6 +468,51 @@ int sq_table_stmt(cs_sqlite *b, cs_table *t, enum sq_per_table which, sqlite3_st
     return rc;
 }
 
+/* Of a default that is no expression in a query (a bare word stands for a text) nothing is known. */
+static void put_kept(cs_buf *s, const cs_table *t, const unsigned char *mask, int defaults)
+{
+    size_t n = 0;
+
+    cs_buf_puts(s, "SELECT ");
+    cs_put_key_list(s, t, "");
+    cs_buf_puts(s, " FROM ");
+    put_main_table(s, t);
+    put_row_where(s, t);
+    for (size_t i = 0; i < t->count; i++) {
+        const cs_column *c = &t->columns[i];
+
+        if (mask[i])
+            continue;
+        cs_buf_puts(s, n++ ? " OR " : " AND (");
+        cs_put_ident(s, c->name);
+        cs_buf_printf(s, " IS NOT (%s)", defaults && c->fallback ? c->fallback : "NULL");
+    }
+    cs_buf_puts(s, n ? ")" : " AND 0");
+}
+
+int sq_partial_kept(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *err)
+{
+    SQ_API(b);
+    sq_prepared *p = t->prepared;
+    cs_buf sql = {0};
+    csync_error why = CSYNC_ERROR_INIT;
+    int rc = CSYNC_OK;
+
+    if (!p->partial_kept) {
+        put_kept(&sql, t, p->partial_mask, 1);
+        rc = prepare_buf(b, &sql, &p->partial_kept, &why);
+    }
+    if (rc == CSYNC_EDB) {
+        put_kept(&sql, t, p->partial_mask, 0);
+        rc = prepare_buf(b, &sql, &p->partial_kept, &why);
+    }
+    if (rc != CSYNC_OK)
+        cs_error_copy(err, &why);
+    *out = p->partial_kept;
+    sqlite3_reset(*out);
+    return rc;
+}
+
 int sq_partial_put(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *err)
 {
     SQ_API(b);
@@ -479,7 +524,8 @@ int sq_partial_put(cs_sqlite *b, cs_table *t, sqlite3_stmt **out, csync_error *e
         return cs_fail_nomem(err);
     if (!p->partial || memcmp(p->partial_mask, b->present, t->count) != 0) {
         sqlite3_finalize(p->partial);
-        p->partial = NULL;
+        sqlite3_finalize(p->partial_kept);
+        p->partial = p->partial_kept = NULL;
         memcpy(p->partial_mask, b->present, t->count);
         put_upsert(&sql, t, b->present, 1);
         int rc = prepare_buf(b, &sql, &p->partial, err);
@@ -500,6 +546,7 @@ void sq_forget_table(cs_sqlite *b, cs_table *t)
         for (int i = 0; i < SQT_COUNT; i++)
             sqlite3_finalize(p->stmts[i]);
         sqlite3_finalize(p->partial);
+        sqlite3_finalize(p->partial_kept);
         cs_free(p->partial_mask);
         cs_free(p);
     }

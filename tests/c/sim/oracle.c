@@ -74,6 +74,7 @@ static int add(world *w, int key, int64_t ts, int origin, int64_t seq, int delet
     c->seq = seq;
     c->deleted = deleted;
     c->v = v;
+    c->returns = w->forgotten[key];
     c->step = w->at;
     return w->change_count++;
 }
@@ -442,6 +443,7 @@ void oracle_continues(world *w, replica *r, const csync_batch *batch, int64_t po
 
 static void mark_returning(world *w, int key)
 {
+    w->forgotten[key] = 1;
     for (int i = 0; i < w->change_count; i++)
         w->changes[i].returns |= w->changes[i].key == key && !w->changes[i].shared;
 }

@@ -526,6 +526,7 @@ static void reset(world *w)
     w->finding[0] = 0;
     w->restored = w->purged = 0;
     memset(w->twins, 0, sizeof w->twins);
+    memset(w->forgotten, 0, sizeof w->forgotten);
     disk_wipe();
     disk_set_entropy(w->seed);
 }

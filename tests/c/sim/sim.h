@@ -67,7 +67,7 @@ typedef struct change {
     int step; /* in which it was made */
     int decided; /* a strategy saw it and chose another */
     int shared; /* another replica received it */
-    int returns; /* nobody but its author had it when a delete of its row was forgotten, so it may come back */
+    int returns; /* a delete of its row was forgotten before anybody but its author had it, so it may come back */
     unsigned char ancestors[MAX_CHANGES / 8]; /* what its author saw of the row */
 } change;
 
@@ -192,6 +192,7 @@ typedef struct world {
     uint64_t hash; /* of all events */
     char finding[600]; /* "": none */
     int held[ALL_KEYS]; /* the greatest change of each row that somebody had when the faults stopped */
+    int forgotten[ALL_KEYS]; /* a delete of the row was */
     int twins[ALL_KEYS]; /* two changes of the row have the same stamp */
     int restored; /* a replica was: what it alone had is gone */
     int purged; /* deletes may be forgotten */
