@@ -10,6 +10,7 @@ import pytest
 
 import csync
 import pg
+from note_table import wait_a_moment
 
 NOTES = "CREATE TABLE note(id INTEGER PRIMARY KEY, text TEXT, rank INTEGER)"
 SHOP = """
@@ -290,6 +291,12 @@ def pair(request, replica, pg_replica):
     return make
 
 
+def settled(client, server):
+    for _ in range(3):
+        client.sync(server)
+    in_step(client, server)
+
+
 def run(db, statement):
     for part in statement.split(";"):
         if part.strip():
@@ -359,6 +366,107 @@ def test_a_child_waits_for_its_parent(pair):
     client.sync(server)
     assert server.parked() == []
     in_step(client, server)
+
+
+MAILS = "SELECT id, address FROM mail ORDER BY id"
+MAIL = "CREATE TABLE mail(id INTEGER PRIMARY KEY, address TEXT{}); {}"
+UNIQUE = pytest.mark.parametrize(
+    "schema",
+    [
+        MAIL.format(" UNIQUE", ""),
+        MAIL.format("", "CREATE UNIQUE INDEX any_case ON mail(lower(address))"),
+        MAIL.format("", "CREATE UNIQUE INDEX of_some ON mail(address) WHERE id < 100"),
+    ],
+    ids=["column", "expression", "partial"],
+)
+
+
+def parked(db):
+    return sorted((p.pk["id"], p.reason) for p in db.parked())
+
+
+@UNIQUE
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_of_two_rows_with_one_value_the_later_is_visible(pair, schema, first):
+    client, server = pair(schema, "mail")
+    one, two = (client, server) if first == "client" else (server, client)
+    one.execute("INSERT INTO mail VALUES (1,'ann')")
+    wait_a_moment()
+    two.execute("INSERT INTO mail VALUES (2,'ann')")
+    settled(client, server)
+    for db in (client, server):
+        assert db.execute(MAILS) == [(2, "ann")]
+        assert parked(db) == [(1, "unique")]
+    one.execute("UPDATE mail SET address = 'bob'")
+    settled(client, server)
+    assert client.execute(MAILS) == server.execute(MAILS) == [(1, "ann"), (2, "bob")]
+    assert parked(client) == parked(server) == []
+
+
+def test_rows_that_swap_their_values_arrive_swapped(pair):
+    client, server = pair(MAIL.format(" UNIQUE", ""), "mail")
+    run(client, "INSERT INTO mail VALUES (1,'x'); INSERT INTO mail VALUES (2,'y')")
+    client.sync(server)
+    run(client, "UPDATE mail SET address='-' WHERE id=1; UPDATE mail SET address='x' WHERE id=2")
+    run(client, "UPDATE mail SET address='y' WHERE id=1")
+    client.sync(server, batch_size=1)
+    settled(client, server)
+    assert server.execute(MAILS) == [(1, "y"), (2, "x")]
+    assert parked(server) == []
+
+
+def test_a_row_that_waits_while_its_old_state_is_evicted_is_parked_no_more(pair):
+    """What comes for row 3 has to wait for row 1, whose new value drives out the old state of row 3."""
+    client, server = pair(MAIL.format(" UNIQUE", ""), "mail")
+    for db, row in (server, (3, "z")), (client, (3, "x")), (server, (1, "x")), (client, (1, "z")):
+        db.execute(f"INSERT INTO mail VALUES {row}")
+        wait_a_moment()
+    server.pull(client)
+    assert server.execute(MAILS) == [(1, "z"), (3, "x")]
+    assert parked(server) == []
+    settled(client, server)
+
+
+@pytest.mark.parametrize("action", ["", "ON DELETE RESTRICT", "ON DELETE CASCADE", "ON DELETE SET NULL"])
+def test_the_loser_of_a_collision_takes_its_children_along_and_back(pair, action):
+    client, server = pair(
+        MAIL.format(" UNIQUE", "") + f"CREATE TABLE letter(id INTEGER PRIMARY KEY, mail INTEGER REFERENCES mail(id) {action})",
+        "mail",
+        "letter",
+    )
+    run(client, "INSERT INTO mail VALUES (1,'ann'); INSERT INTO letter VALUES (10,1); INSERT INTO letter VALUES (11,1)")
+    wait_a_moment()
+    run(server, "INSERT INTO mail VALUES (2,'ann'); INSERT INTO letter VALUES (20,2)")
+    settled(client, server)
+    for db in (client, server):
+        assert db.execute("SELECT id FROM letter ORDER BY id") == [(20,)]
+        assert parked(db) == [(1, "unique"), (10, "foreign key"), (11, "foreign key")]
+    client.execute("UPDATE mail SET address='bob' WHERE id=2")
+    settled(client, server)
+    for db in (client, server):
+        assert db.execute("SELECT id, mail FROM letter ORDER BY id") == [(10, 1), (11, 1), (20, 2)]
+        assert parked(db) == []
+
+
+@pytest.mark.parametrize("action", ["", "ON DELETE RESTRICT"])
+def test_a_delete_that_rows_here_forbid_parks_those_rows(pair, action):
+    client, server = pair(
+        "CREATE TABLE mail(id INTEGER PRIMARY KEY);"
+        f"CREATE TABLE letter(id INTEGER PRIMARY KEY, mail INTEGER NOT NULL REFERENCES mail(id) {action})",
+        "mail",
+        "letter",
+    )
+    client.execute("INSERT INTO mail VALUES (1)")
+    settled(client, server)
+    client.execute("DELETE FROM mail")
+    server.execute("INSERT INTO letter VALUES (10,1)")
+    settled(client, server)
+    for db in (client, server):
+        assert db.execute("SELECT count(*) FROM mail") == db.execute("SELECT count(*) FROM letter") == [(0,)]
+        assert parked(db) == [(10, "foreign key")]
+    client.execute("INSERT INTO mail VALUES (1)")
+    settled(client, server)
+    assert server.execute("SELECT id FROM letter") == client.execute("SELECT id FROM letter") == [(10,)]
 
 
 def test_a_third_replica_gets_everything(pg_replica, replica):

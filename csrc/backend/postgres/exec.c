@@ -31,6 +31,19 @@ static int code_of(const char *state)
     return strcmp(state, "53200") == 0 ? CSYNC_ENOMEM : CSYNC_EDB;
 }
 
+static void note_constraint(cs_pg *b, const PGresult *result)
+{
+    const char *schema = result ? b->pq->PQresultErrorField(result, PG_DIAG_SCHEMA_NAME) : NULL;
+    const char *name = result ? b->pq->PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL;
+
+    cs_buf_clear(&b->constraint);
+    if (!schema || !name)
+        return;
+    cs_put_ident(&b->constraint, schema);
+    cs_buf_putc(&b->constraint, '.');
+    cs_put_ident(&b->constraint, name);
+}
+
 int pg_fail(cs_pg *b, const PGresult *result, csync_error *err)
 {
     const char *state = result ? b->pq->PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
@@ -38,6 +51,7 @@ int pg_fail(cs_pg *b, const PGresult *result, csync_error *err)
     int code;
 
     snprintf(b->sqlstate, sizeof b->sqlstate, "%s", state ? state : "08006");
+    note_constraint(b, result);
     code = code_of(b->sqlstate);
     if (code == CSYNC_ENOMEM)
         return cs_fail_nomem(err);

@@ -22,7 +22,7 @@ typedef struct merge {
 
 /* ---- one row ---- */
 
-static int put_values(cs_pg *b, const cs_table *t, cs_buf *sql, cs_buf *text, const char **reason)
+static void put_values(cs_pg *b, const cs_table *t, cs_buf *sql, cs_buf *text, const char **reason)
 {
     const pg_table *p = t->prepared;
     int n = 0;
@@ -40,7 +40,6 @@ static int put_values(cs_pg *b, const cs_table *t, cs_buf *sql, cs_buf *text, co
     cs_buf_puts(sql, ") OVERRIDING SYSTEM VALUE VALUES(");
     for (int i = 1; i <= n; i++)
         cs_buf_printf(sql, "%s$%d", i > 1 ? "," : "", i);
-    return n;
 }
 
 static void put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql)
@@ -113,27 +112,18 @@ static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char 
                   csync_error *err)
 {
     cs_buf sql = {0}, text = {0};
-    const char **params = cs_calloc(t->count + 1, sizeof *params);
     PGresult *r = NULL;
-    int n = 0, rc = params ? pg_read_payload(b, t, change->payload, strlen(change->payload), err)
-                           : cs_fail_nomem(err);
-    size_t cell = 0;
+    int rc = pg_read_payload(b, t, change->payload, strlen(change->payload), err);
 
     if (rc == CSYNC_OK) {
-        n = put_values(b, t, &sql, &text, reason);
+        put_values(b, t, &sql, &text, reason);
         put_conflict(b, t, &sql);
         rc = cs_buf_check(&sql, err);
     }
     if (rc == CSYNC_OK)
         rc = cs_buf_check(&text, err);
-    for (int i = 0, at = 0; rc == CSYNC_OK && i < n; i++, cell++) {
-        while (!b->present[cell])
-            cell++;
-        params[i] = b->cells[cell].type == CS_NULL ? NULL : text.data + at;
-        at += (int)strlen(text.data + at) + 1;
-    }
     if (rc == CSYNC_OK && !*reason)
-        rc = pg_run_many(b, sql.data, params, n, &r, err);
+        rc = pg_run_cells(b, t, sql.data, &text, NULL, &r, err);
     if (rc == CSYNC_OK && r && pg_rows(b, r)) {
         rc = is_unchanged(b, t, pg_cell(b, r, 0, 0), err);
         if (rc == 0)
@@ -141,7 +131,6 @@ static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char 
         rc = rc < 0 ? rc : CSYNC_OK;
     }
     pg_clear(b, r);
-    cs_free(params);
     cs_buf_free(&sql);
     cs_buf_free(&text);
     return rc;
@@ -279,7 +268,7 @@ static int write_item(merge *m, cs_item *item, csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
     const char *reason = NULL;
-    int rc = pg_write_row(m->b, item->table, &item->change->pub, &reason, &why);
+    int rc = pg_enter_row(m->b, item->table, &item->change->pub, &reason, &why);
 
     if (rc != CSYNC_OK) {
         cs_error_copy(err, &why);
@@ -390,6 +379,8 @@ static int retry_pass(merge *m, int *progress, csync_error *err)
         const char *reason;
         int rc = pg_read_key(m->b, item->table, item->change->pub.pk, &reason, err);
 
+        if (rc == CSYNC_OK) /* a row that came in meanwhile may have evicted its old state */
+            rc = pg_park_supersede(m->b, item->table, err);
         if (rc == CSYNC_OK)
             rc = write_item(m, item, err);
         if (rc != CSYNC_OK)
@@ -444,13 +435,15 @@ static int final_status(merge *m, csync_error *err)
         const char *reason;
         cs_head head;
 
-        if (!item->table || item->status != CSYNC_PARKED)
+        if (!item->table || (item->status != CSYNC_PARKED && item->status != CSYNC_APPLIED))
             continue;
         rc = pg_read_key(m->b, item->table, item->change->pub.pk, &reason, err);
         if (rc == CSYNC_OK)
             rc = pg_head_get(m->b, item->table, &head, NULL, err);
-        if (rc == CSYNC_OK && !head.parked)
-            item->status = CSYNC_APPLIED;
+        if (rc == CSYNC_OK && item->status == CSYNC_APPLIED && head.parked)
+            item->reason = "foreign key";
+        if (rc == CSYNC_OK)
+            item->status = head.parked ? CSYNC_PARKED : CSYNC_APPLIED;
     }
     return rc;
 }
@@ -493,6 +486,7 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
     cs_pg *b = (cs_pg *)base;
     merge m = {.b = b, .items = items, .how = how};
     int64_t before = 0, after = 0;
+    int parked = 0;
     int rc = pg_last_version(b, &before, err);
 
     m.order = cs_calloc(2 * count + 2, sizeof *m.order);
@@ -510,6 +504,8 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
     if (rc == CSYNC_OK)
         rc = pg_retry_parked(base, err);
     if (rc == CSYNC_OK)
+        rc = pg_any_parked(b, &parked, err);
+    if (rc == CSYNC_OK && parked)
         rc = final_status(&m, err);
     if (rc == CSYNC_OK)
         rc = advance_sequences(&m, err);

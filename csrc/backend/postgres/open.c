@@ -124,6 +124,7 @@ static void close_backend(cs_backend *base)
     cs_row_close(&b->key_row);
     cs_row_close(&b->payload_row);
     cs_buf_free(&b->pk);
+    cs_buf_free(&b->constraint);
     cs_free(b->key);
     cs_free(b->cells);
     cs_free(b->present);

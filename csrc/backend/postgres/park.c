@@ -3,8 +3,8 @@
 
 #include "backend/postgres/postgres.h"
 
-static int add(cs_pg *b, const csync_change *c, const char *pk, const char *reason,
-               const char *message, int64_t *id, csync_error *err)
+int pg_park_add(cs_pg *b, const csync_change *c, const char *pk, const char *reason,
+                const char *message, int64_t *id, csync_error *err)
 {
     pg_args a = {.count = 0};
 
@@ -32,15 +32,19 @@ static int drop(cs_pg *b, int64_t id, csync_error *err)
     return pg_run(b, "DELETE FROM csync._sync_parked WHERE id=$1", &a, NULL, err);
 }
 
-/* The row's older state leaves the table. Where other rows refer to it, or would go with it, it stays. */
+/* The row's older state leaves the table, with the rows that refer to it. What refuses to go (a row of an untracked
+ * table refers to it) stays. */
 static int remove_row(cs_pg *b, cs_table *t, const csync_change *change, csync_error *err)
 {
     csync_change gone = *change;
     const char *reason = NULL;
+    int rc = pg_park_children(b, t, 1, err);
 
     gone.operation = CSYNC_DELETE;
     gone.payload = NULL;
-    return t->acts_on_delete ? CSYNC_OK : pg_write_row(b, t, &gone, &reason, err);
+    if (rc == CSYNC_OK)
+        rc = pg_read_key(b, t, change->pk, &reason, err);
+    return rc == CSYNC_OK ? pg_write_row(b, t, &gone, &reason, err) : rc;
 }
 
 int pg_park(cs_pg *b, cs_table *t, const csync_change *change, const char *reason,
@@ -52,7 +56,7 @@ int pg_park(cs_pg *b, cs_table *t, const csync_change *change, const char *reaso
     if (rc == CSYNC_OK && change->operation != CSYNC_DELETE)
         rc = remove_row(b, t, change, err);
     if (rc == CSYNC_OK)
-        rc = add(b, change, b->pk.data, reason, message, &id, err);
+        rc = pg_park_add(b, change, b->pk.data, reason, message, &id, err);
     return rc == CSYNC_OK ? pg_head_set_parked(b, t, id, err) : rc;
 }
 
@@ -106,8 +110,8 @@ int pg_park_unknown(cs_pg *b, const cs_change *change, const char *reason, int r
     rc = pg_run(b, "DELETE FROM csync._sync_parked WHERE table_name=$1 AND pk_value=$2", &a, NULL,
                 err);
     if (rc == CSYNC_OK)
-        rc = add(b, &change->pub, change->pub.pk, reason,
-                 "no table that is tracked here can hold the row", &id, err);
+        rc = pg_park_add(b, &change->pub, change->pub.pk, reason,
+                         "no table that is tracked here can hold the row", &id, err);
     if (rc == CSYNC_OK && relay)
         rc = pg_log_append(b, &change->pub, 0, &id, err);
     return rc;
@@ -180,11 +184,12 @@ static int try_entry(cs_pg *b, int64_t id, const csync_change *change, int *ente
     rc = pg_head_get(b, t, &head, &parked, err);
     if (rc != CSYNC_OK || parked != id)
         return rc;
-    rc = pg_write_row(b, t, change, &reason, err);
+    rc = pg_enter_row(b, t, change, &reason, err);
     if (rc != CSYNC_OK || reason)
         return rc;
     *entered = 1;
-    return pg_park_supersede(b, t, err);
+    rc = pg_read_key(b, t, change->pk, &reason, err);
+    return rc == CSYNC_OK ? pg_park_supersede(b, t, err) : rc;
 }
 
 static int try_all(cs_pg *b, int *entered, csync_error *err)

@@ -8,6 +8,7 @@
 #include <libpq-fe.h>
 
 #include "backend/backend.h"
+#include "backend/row_list.h"
 #include "codec/row.h"
 
 /* The key of the shared lock that every writing transaction holds is this plus the last version before its first
@@ -73,6 +74,7 @@ typedef struct cs_pg {
     int suppressed;
     int64_t top; /* the horizon of this transaction */
     char sqlstate[PG_STATE_SIZE]; /* of the last failure */
+    cs_buf constraint; /* that it violated: SCHEMA.NAME, quoted */
     char schema[40]; /* what the catalogue was when base.tables was loaded; "": not loaded */
     int tables_are_new; /* and no parked change was tried with them yet */
     char epoch[CS_EPOCH_ID_SIZE];
@@ -140,6 +142,10 @@ int pg_read_key(cs_pg *b, const cs_table *t, const char *pk, const char **reason
 int pg_read_payload(cs_pg *b, const cs_table *t, const char *payload, size_t len, csync_error *err);
 /* Runs `sql` with the columns of b->key as $1.. */
 int pg_run_key(cs_pg *b, const cs_table *t, const char *sql, PGresult **out, csync_error *err);
+/* Runs `sql` with the columns of b->cells that are present as $1.., whose texts are in `text`, and `last` (NULL: none)
+ * after them. */
+int pg_run_cells(cs_pg *b, const cs_table *t, const char *sql, const cs_buf *text, const char *last,
+                 PGresult **out, csync_error *err);
 void pg_put_key_where(cs_buf *s, const cs_table *t); /* WHERE x."a"=$1 AND ... */
 
 /* capture.c */
@@ -190,7 +196,23 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
 int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);
 
+/* collide.c */
+/* pg_write_row; a row that is in its way through a UNIQUE index and has a lower stamp is parked. */
+int pg_enter_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
+                 csync_error *err);
+
+/* victims.c - all leave b->key undefined. */
+/* Parks the listed rows, and those that refer to them, which are added. *parked 0: one has to stay; nothing happened. */
+int pg_victims_park(cs_pg *b, cs_row_list *rows, const char *reason, const char *message,
+                    int *parked, csync_error *err);
+/* Parks the rows that refer to the row in b->key, and those that refer to them. `all` 0: only where the foreign key
+ * forbids that the row goes. */
+int pg_park_children(cs_pg *b, cs_table *t, int all, csync_error *err);
+
 /* park.c */
+/* Adds an entry to _sync_parked and gives its id; the head does not know of it yet. */
+int pg_park_add(cs_pg *b, const csync_change *c, const char *pk, const char *reason,
+                const char *message, int64_t *id, csync_error *err);
 int pg_park(cs_pg *b, cs_table *t, const csync_change *change, const char *reason,
             const char *message, csync_error *err);
 int pg_park_unknown(cs_pg *b, const cs_change *change, const char *reason, int relay, int *status,

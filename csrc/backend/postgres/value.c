@@ -305,6 +305,29 @@ int pg_run_key(cs_pg *b, const cs_table *t, const char *sql, PGresult **out, csy
     return rc;
 }
 
+int pg_run_cells(cs_pg *b, const cs_table *t, const char *sql, const cs_buf *text, const char *last,
+                 PGresult **out, csync_error *err)
+{
+    const char **params = cs_calloc(t->count + 2, sizeof *params);
+    size_t at = 0;
+    int n = 0, rc;
+
+    *out = NULL;
+    if (!params)
+        return cs_fail_nomem(err);
+    for (size_t i = 0; i < t->count; i++) {
+        if (!b->present[i])
+            continue;
+        params[n++] = b->cells[i].type == CS_NULL ? NULL : text->data + at;
+        at += strlen(text->data + at) + 1;
+    }
+    if (last)
+        params[n++] = last;
+    rc = pg_run_many(b, sql, params, n, out, err);
+    cs_free(params);
+    return rc;
+}
+
 void pg_put_key_where(cs_buf *s, const cs_table *t)
 {
     for (size_t i = 0; i < t->key_count; i++) {

@@ -33,7 +33,7 @@ static void collision_sql(cs_buf *s, const cs_table *t, const cs_unique *u)
     cs_buf_puts(s, ")");
 }
 
-static int collect_index(cs_sqlite *b, cs_table *t, const cs_unique *u, sq_victims *out,
+static int collect_index(cs_sqlite *b, cs_table *t, const cs_unique *u, cs_row_list *out,
                          csync_error *err)
 {
     SQ_API(b);
@@ -61,7 +61,7 @@ static int collect_index(cs_sqlite *b, cs_table *t, const cs_unique *u, sq_victi
 }
 
 /* *lower 1: every listed row has a lower stamp. A row without a head was never captured and is older. */
-static int all_lower(cs_sqlite *b, cs_table *t, const sq_victims *v, const cs_stamp *stamp,
+static int all_lower(cs_sqlite *b, cs_table *t, const cs_row_list *v, const cs_stamp *stamp,
                      int *lower, csync_error *err)
 {
     *lower = v->count > 0;
@@ -114,7 +114,7 @@ static int replace_row(cs_sqlite *b, cs_table *t, csync_error *err)
 }
 
 /* The keys of the other rows whose deletes the log has after `version`. */
-static int collect_logged(cs_sqlite *b, cs_table *t, int64_t version, sq_victims *out,
+static int collect_logged(cs_sqlite *b, cs_table *t, int64_t version, cs_row_list *out,
                           csync_error *err)
 {
     SQ_API(b);
@@ -128,7 +128,7 @@ static int collect_logged(cs_sqlite *b, cs_table *t, int64_t version, sq_victims
     while ((rc = sq_step(b, stmt, err)) == 1) {
         const char *pk = sq_column_text(b, stmt, 0);
 
-        rc = sq_is_key(b, t, pk) ? CSYNC_OK : sq_victims_add(out, t, pk, err);
+        rc = sq_is_key(b, t, pk) ? CSYNC_OK : cs_row_list_add(out, t, pk, err);
         if (rc != CSYNC_OK)
             break;
     }
@@ -137,7 +137,7 @@ static int collect_logged(cs_sqlite *b, cs_table *t, int64_t version, sq_victims
 }
 
 /* A row that not even REPLACE can write is no failure. */
-static int replace_and_collect(cs_sqlite *b, cs_table *t, sq_victims *out, csync_error *err)
+static int replace_and_collect(cs_sqlite *b, cs_table *t, cs_row_list *out, csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
     int64_t before = 0;
@@ -154,7 +154,7 @@ static int replace_and_collect(cs_sqlite *b, cs_table *t, sq_victims *out, csync
 }
 
 /* With recursive_triggers on, REPLACE runs the delete triggers of the rows that it evicts. */
-static int with_triggers(cs_sqlite *b, cs_table *t, sq_victims *out, csync_error *err)
+static int with_triggers(cs_sqlite *b, cs_table *t, cs_row_list *out, csync_error *err)
 {
     int64_t recursive = 0;
     int rc = sq_query_int(b, "PRAGMA recursive_triggers", &recursive, err), off;
@@ -173,7 +173,7 @@ static int with_triggers(cs_sqlite *b, cs_table *t, sq_victims *out, csync_error
 
 /* What such an index says of a row only SQLite knows: REPLACE is tried, its log is read, and all of it is undone. A
  * cascade within the table would be taken for an eviction. */
-static int collect_by_trial(cs_sqlite *b, cs_table *t, sq_victims *out, csync_error *err)
+static int collect_by_trial(cs_sqlite *b, cs_table *t, cs_row_list *out, csync_error *err)
 {
     int rc;
 
@@ -187,7 +187,7 @@ static int collect_by_trial(cs_sqlite *b, cs_table *t, sq_victims *out, csync_er
 
 /* ---- who goes ---- */
 
-static int collect(cs_sqlite *b, cs_table *t, sq_victims *out, csync_error *err)
+static int collect(cs_sqlite *b, cs_table *t, cs_row_list *out, csync_error *err)
 {
     int rc = CSYNC_OK;
 
@@ -206,7 +206,7 @@ static int evict(cs_sqlite *b, cs_table *t, const csync_change *change, const cs
                  int *evicted, cs_buf *message, csync_error *err)
 {
     static const char text[] = "row %s holds the same unique value and is later";
-    sq_victims v = {NULL, 0, 0};
+    cs_row_list v = {NULL, 0, 0};
     int rc = collect(b, t, &v, err);
 
     *evicted = 0;
@@ -219,7 +219,7 @@ static int evict(cs_sqlite *b, cs_table *t, const csync_change *change, const cs
         rc = cs_buf_check(message, err);
     if (rc == CSYNC_OK && *evicted)
         rc = sq_victims_park(b, &v, "unique", message->data, err);
-    sq_victims_free(&v);
+    cs_row_list_free(&v);
     return rc;
 }
 

@@ -7,6 +7,7 @@
 #include "sqlite3ext.h"
 
 #include "backend/backend.h"
+#include "backend/row_list.h"
 #include "codec/row.h"
 
 #define SQ_API(b) const sqlite3_api_routines *sqlite3_api = (b)->api
@@ -426,23 +427,14 @@ void sq_read_parked(cs_sqlite *b, sqlite3_stmt *stmt, csync_change *out);
 int sq_park_add(cs_sqlite *b, const csync_change *c, const char *reason, const char *message,
                 int64_t *id, csync_error *err);
 
-/* victims.c - rows that leave their table because another row does. All leave b->key undefined. */
-typedef struct sq_victim {
-    cs_table *table;
-    char *pk;
-} sq_victim;
-typedef struct sq_victims {
-    sq_victim *list; /* parents before the rows that refer to them */
-    size_t count, cap;
-} sq_victims;
-int sq_victims_add(sq_victims *v, cs_table *t, const char *pk, csync_error *err);
+/* victims.c - rows that leave their table because another row does, parents before the rows that refer to them. All
+ * leave b->key undefined. */
 /* Adds the rows that a query gives the key columns of. */
-int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims *out,
+int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, cs_row_list *out,
                        csync_error *err);
 /* Parks the listed rows, and those that refer to them. */
-int sq_victims_park(cs_sqlite *b, sq_victims *v, const char *reason, const char *message,
+int sq_victims_park(cs_sqlite *b, cs_row_list *v, const char *reason, const char *message,
                     csync_error *err);
-void sq_victims_free(sq_victims *v);
 /* Parks the rows that refer to the row in b->key, and those that refer to them. `all` 0: only where the
  * foreign key forbids that the row goes. */
 int sq_park_children(cs_sqlite *b, cs_table *t, int all, csync_error *err);

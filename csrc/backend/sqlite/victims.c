@@ -9,26 +9,6 @@
 
 static const char no_parent[] = "the row that it refers to is not there";
 
-void sq_victims_free(sq_victims *v)
-{
-    for (size_t i = 0; i < v->count; i++)
-        cs_free(v->list[i].pk);
-    cs_free(v->list);
-}
-
-int sq_victims_add(sq_victims *v, cs_table *t, const char *pk, csync_error *err)
-{
-    char *copy = cs_strdup(pk);
-
-    if (!copy || cs_grow(&v->list, &v->cap, v->count + 1, sizeof *v->list) != CSYNC_OK) {
-        cs_free(copy);
-        return cs_fail_nomem(err);
-    }
-    v->list[v->count].table = t;
-    v->list[v->count++].pk = copy;
-    return CSYNC_OK;
-}
-
 /* SELECT of the keys of `child`'s rows that refer through `fk` to the row of `t` with key ?1... */
 static void children_sql(cs_buf *s, const cs_table *t, const cs_table *child, const cs_foreign_key *fk)
 {
@@ -52,7 +32,7 @@ static void children_sql(cs_buf *s, const cs_table *t, const cs_table *child, co
 }
 
 /* Runs a query that gives key columns of `t` and adds each row to the list. */
-int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims *out,
+int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, cs_row_list *out,
                        csync_error *err)
 {
     cs_buf pk = {0};
@@ -63,7 +43,7 @@ int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims
         sq_put_key(b, stmt, 0, t, &pk);
         rc = cs_buf_check(&pk, err);
         if (rc == CSYNC_OK)
-            rc = sq_victims_add(out, t, pk.data, err);
+            rc = cs_row_list_add(out, t, pk.data, err);
         if (rc != CSYNC_OK)
             break;
     }
@@ -72,7 +52,7 @@ int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, sq_victims
 }
 
 static int collect_through(cs_sqlite *b, cs_table *t, cs_table *child, const cs_foreign_key *fk,
-                           sq_victims *out, csync_error *err)
+                           cs_row_list *out, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt = NULL;
@@ -98,7 +78,7 @@ static int forbids(const cs_foreign_key *fk)
 }
 
 /* Adds the rows that refer to the row in b->key. */
-static int collect_children(cs_sqlite *b, cs_table *t, int all, sq_victims *out, csync_error *err)
+static int collect_children(cs_sqlite *b, cs_table *t, int all, cs_row_list *out, csync_error *err)
 {
     int rc = CSYNC_OK;
 
@@ -119,7 +99,7 @@ enum { STAYS, PARKED, LEAVING }; /* what becomes of a row */
 
 /* The row's head goes to _sync_parked as a change of its own. STAYS: it is there already, or the row was
  * never captured and so has no head. LEAVING: its head deletes it. */
-static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const char *message,
+static int park_head(cs_sqlite *b, const cs_row_name *v, const char *reason, const char *message,
                      int *fate, csync_error *err)
 {
     char timestamp[CS_TIME_SIZE];
@@ -151,31 +131,23 @@ static int park_head(cs_sqlite *b, const sq_victim *v, const char *reason, const
     return rc;
 }
 
-static int is_listed(const sq_victims *v, size_t count, const sq_victim *one)
-{
-    for (size_t i = 0; i < count; i++)
-        if (v->list[i].table == one->table && strcmp(v->list[i].pk, one->pk) == 0)
-            return 1;
-    return 0;
-}
-
 /* Parks the heads of the listed rows and of all rows below them; what is parked already drops out. The
  * reason is that of the rows listed first; rows below them have lost their parent. */
-static int park_heads(cs_sqlite *b, sq_victims *v, const char *reason, const char *message,
+static int park_heads(cs_sqlite *b, cs_row_list *v, const char *reason, const char *message,
                       csync_error *err)
 {
     size_t kept = 0, first = v->count;
     int rc = CSYNC_OK;
 
     for (size_t i = 0; rc == CSYNC_OK && i < v->count; i++) {
-        sq_victim one = v->list[i];
+        cs_row_name one = v->list[i];
         int fate = STAYS;
 
         rc = sq_read_key(b, one.table, one.pk, strlen(one.pk), err);
         if (rc == CSYNC_OK)
             rc = i < first ? park_head(b, &one, reason, message, &fate, err)
                            : park_head(b, &one, "foreign key", no_parent, &fate, err);
-        if (fate == LEAVING && is_listed(v, kept, &one))
+        if (fate == LEAVING && cs_row_list_has(v, kept, &one))
             fate = STAYS; /* nothing in the database says that it was met before */
         if (rc == CSYNC_OK && fate != STAYS)
             rc = collect_children(b, one.table, 1, v, err);
@@ -192,7 +164,7 @@ static int park_heads(cs_sqlite *b, sq_victims *v, const char *reason, const cha
 }
 
 /* A row that a row of an untracked table holds, or would take along, stays where it is. */
-static int delete_victim(cs_sqlite *b, const sq_victim *one, csync_error *err)
+static int delete_victim(cs_sqlite *b, const cs_row_name *one, csync_error *err)
 {
     sqlite3_stmt *stmt;
     int rc = sq_read_key(b, one->table, one->pk, strlen(one->pk), err);
@@ -211,7 +183,7 @@ static int delete_victim(cs_sqlite *b, const sq_victim *one, csync_error *err)
 }
 
 /* Rows below first. */
-static int delete_rows(cs_sqlite *b, const sq_victims *v, csync_error *err)
+static int delete_rows(cs_sqlite *b, const cs_row_list *v, csync_error *err)
 {
     int rc = CSYNC_OK;
 
@@ -222,7 +194,7 @@ static int delete_rows(cs_sqlite *b, const sq_victims *v, csync_error *err)
 
 /* With keys checked late, rows of a cycle may go one by one; what is unsatisfied at the end (a row of an
  * untracked table) undoes it all, and whoever wanted the rows gone is refused. */
-int sq_victims_park(cs_sqlite *b, sq_victims *v, const char *reason, const char *message,
+int sq_victims_park(cs_sqlite *b, cs_row_list *v, const char *reason, const char *message,
                     csync_error *err)
 {
     int before = b->deferred && sq_violated(b);
@@ -238,18 +210,18 @@ int sq_victims_park(cs_sqlite *b, sq_victims *v, const char *reason, const char 
 
 int sq_park_children(cs_sqlite *b, cs_table *t, int all, csync_error *err)
 {
-    sq_victims v = {NULL, 0, 0};
+    cs_row_list v = {NULL, 0, 0};
     int rc = CS_RULE(PARK_CHILDREN) ? collect_children(b, t, all, &v, err) : CSYNC_OK;
 
     if (rc == CSYNC_OK)
         rc = sq_victims_park(b, &v, "foreign key", no_parent, err);
-    sq_victims_free(&v);
+    cs_row_list_free(&v);
     return rc;
 }
 
 int sq_park_orphans(cs_sqlite *b, csync_error *err)
 {
-    sq_victims v = {NULL, 0, 0};
+    cs_row_list v = {NULL, 0, 0};
     int rc = CSYNC_OK;
 
     for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++) {
@@ -264,6 +236,6 @@ int sq_park_orphans(cs_sqlite *b, csync_error *err)
     }
     if (rc == CSYNC_OK)
         rc = sq_victims_park(b, &v, "foreign key", no_parent, err);
-    sq_victims_free(&v);
+    cs_row_list_free(&v);
     return rc;
 }
