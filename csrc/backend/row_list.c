@@ -27,9 +27,14 @@ int cs_row_list_has(const cs_row_list *rows, size_t count, const cs_row_name *on
     return 0;
 }
 
+void cs_row_list_clear(cs_row_list *rows)
+{
+    while (rows->count)
+        cs_free(rows->list[--rows->count].pk);
+}
+
 void cs_row_list_free(cs_row_list *rows)
 {
-    for (size_t i = 0; i < rows->count; i++)
-        cs_free(rows->list[i].pk);
+    cs_row_list_clear(rows);
     cs_free(rows->list);
 }

@@ -469,6 +469,25 @@ def test_a_delete_that_rows_here_forbid_parks_those_rows(pair, action):
     assert server.execute("SELECT id FROM letter") == client.execute("SELECT id FROM letter") == [(10,)]
 
 
+@pytest.mark.parametrize("default", ["", " DEFAULT 'never'", " DEFAULT 'it''s'"])
+def test_an_edit_of_the_older_side_leaves_the_new_column_alone_everywhere(pair, default):
+    client, server = pair(NOTES, "note")
+    run(client, "INSERT INTO note VALUES (1,'first',0); INSERT INTO note VALUES (2,'second',0)")
+    settled(client, server)
+    server.execute(f"ALTER TABLE note ADD COLUMN due TEXT{default}")
+    server.execute("UPDATE note SET due='today' WHERE id=1")
+    wait_a_moment()
+    client.execute("UPDATE note SET text='older side'")
+    client.push(server)
+    left = default.partition("'")[2][:-1].replace("''", "'") or None
+    rows = [(1, "older side", 0, "today"), (2, "older side", 0, left)]
+    assert server.execute("SELECT * FROM note ORDER BY id") == rows
+    client.execute(f"ALTER TABLE note ADD COLUMN due TEXT{default}")
+    settled(client, server)
+    assert client.execute("SELECT * FROM note ORDER BY id") == rows
+    assert server.execute("SELECT * FROM note ORDER BY id") == rows
+
+
 def test_a_third_replica_gets_everything(pg_replica, replica):
     first, hub, third = replica(NOTES, "note"), pg_replica(NOTES, "note"), replica(NOTES, "note")
     first.execute("INSERT INTO note VALUES (1,'from the first',1)")

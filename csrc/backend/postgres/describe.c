@@ -120,8 +120,9 @@ static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_e
     c->affinity = affinities[p->kinds[t->count]];
     c->key = (size_t)pg_cell_int(b, r, row, 3);
     p->has_sequence |= pg_cell(b, r, row, 4)[0] == 't';
+    c->fallback = pg_cell(b, r, row, 5) ? cs_strdup(pg_cell(b, r, row, 5)) : NULL;
     t->count++;
-    if (!c->name || !c->type || !c->collation)
+    if (!c->name || !c->type || !c->collation || (pg_cell(b, r, row, 5) && !c->fallback))
         return cs_fail_nomem(err);
     if (c->key)
         t->key_count++;
@@ -135,17 +136,22 @@ static int read_columns(cs_pg *b, cs_table *t, const char *oid, csync_error *err
     int rc, n;
 
     pg_text(&a, oid);
-    rc = pg_run(b,
-                "SELECT a.attname,format_type(a.atttypid,a.atttypmod),y.typname,"
-                "coalesce(array_position(i.indkey::int[],a.attnum::int)+1,0),"
-                "pg_get_serial_sequence(c.oid::regclass::text,a.attname) IS NOT NULL "
-                "FROM pg_attribute a JOIN pg_class c ON c.oid=a.attrelid "
-                "JOIN pg_type y0 ON y0.oid=a.atttypid "
-                "JOIN pg_type y ON y.oid=CASE y0.typtype WHEN 'd' THEN y0.typbasetype ELSE y0.oid END "
-                "LEFT JOIN pg_index i ON i.indrelid=a.attrelid AND i.indisprimary "
-                "WHERE a.attrelid=$1::oid AND a.attnum>0 AND NOT a.attisdropped AND "
-                "a.attgenerated='' ORDER BY a.attnum",
-                &a, &r, err);
+    rc = pg_run(
+        b,
+        "SELECT a.attname,format_type(a.atttypid,a.atttypmod),y.typname,"
+        "coalesce(array_position(i.indkey::int[],a.attnum::int)+1,0),"
+        "pg_get_serial_sequence(c.oid::regclass::text,a.attname) IS NOT NULL,"
+        /* what calls a function is no constant */
+        "CASE WHEN strpos(d.text,'(')=0 THEN d.text END "
+        "FROM pg_attribute a JOIN pg_class c ON c.oid=a.attrelid "
+        "LEFT JOIN LATERAL (SELECT pg_get_expr(f.adbin,f.adrelid) AS text FROM pg_attrdef f WHERE "
+        "f.adrelid=a.attrelid AND f.adnum=a.attnum) d ON true "
+        "JOIN pg_type y0 ON y0.oid=a.atttypid "
+        "JOIN pg_type y ON y.oid=CASE y0.typtype WHEN 'd' THEN y0.typbasetype ELSE y0.oid END "
+        "LEFT JOIN pg_index i ON i.indrelid=a.attrelid AND i.indisprimary "
+        "WHERE a.attrelid=$1::oid AND a.attnum>0 AND NOT a.attisdropped AND "
+        "a.attgenerated='' ORDER BY a.attnum",
+        &a, &r, err);
     n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
     t->columns = cs_calloc((size_t)n + 1, sizeof *t->columns);
     ((pg_table *)t->prepared)->kinds = cs_calloc((size_t)n + 1, sizeof(enum pg_kind));

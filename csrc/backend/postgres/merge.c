@@ -42,6 +42,22 @@ static void put_values(cs_pg *b, const cs_table *t, cs_buf *sql, cs_buf *text, c
         cs_buf_printf(sql, "%s$%d", i > 1 ? "," : "", i);
 }
 
+/* Whether the columns that the change lacks hold more than their defaults. */
+static void put_kept(cs_pg *b, const cs_table *t, cs_buf *sql)
+{
+    cs_buf_puts(sql, ",false");
+    for (size_t i = 0; i < t->count; i++) {
+        const cs_column *c = &t->columns[i];
+
+        if (b->present[i] || c->key)
+            continue;
+        cs_buf_puts(sql, " OR x.");
+        cs_put_ident(sql, c->name);
+        cs_buf_printf(sql, "::text IS DISTINCT FROM ((%s)::%s)::text",
+                      c->fallback ? c->fallback : "NULL", c->type);
+    }
+}
+
 static void put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql)
 {
     int n = 0;
@@ -62,6 +78,7 @@ static void put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql)
     cs_buf_puts(sql, n ? "" : "NOTHING");
     cs_buf_puts(sql, " RETURNING ");
     cs_buf_puts(sql, ((pg_table *)t->prepared)->row_sql);
+    put_kept(b, t, sql);
 }
 
 static int same_value(const cs_value *a, const cs_value *b)
@@ -125,7 +142,10 @@ static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char 
     if (rc == CSYNC_OK && !*reason)
         rc = pg_run_cells(b, t, sql.data, &text, NULL, &r, err);
     if (rc == CSYNC_OK && r && pg_rows(b, r)) {
-        rc = is_unchanged(b, t, pg_cell(b, r, 0, 0), err);
+        if (pg_cell(b, r, 0, 1)[0] == 't')
+            rc = cs_row_list_add(&b->kept, t, change->pk, err);
+        if (rc == CSYNC_OK)
+            rc = is_unchanged(b, t, pg_cell(b, r, 0, 0), err);
         if (rc == 0)
             *reason = "type";
         rc = rc < 0 ? rc : CSYNC_OK;

@@ -216,5 +216,5 @@ int pg_retry_parked(cs_backend *base, csync_error *err)
     b->tables_are_new = 0;
     while (rc == CSYNC_OK && entered)
         rc = try_all(b, &entered, err);
-    return rc;
+    return rc == CSYNC_OK ? pg_log_kept(b, err) : rc;
 }

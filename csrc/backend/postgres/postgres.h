@@ -84,6 +84,7 @@ typedef struct cs_pg {
     cs_value *cells; /* decoded payload, by column */
     unsigned char *present; /* which cells the payload had */
     size_t cell_cap;
+    cs_row_list kept; /* rows that have more than the change in them: see pg_log_kept */
     cs_buf pk; /* the key at hand as heads and log spell it */
     char **origins; /* every origin met: heads borrow them */
     size_t origin_count, origin_cap;
@@ -172,6 +173,9 @@ int pg_log_change(cs_backend *base, int64_t version, csync_batch *batch, csync_e
 int pg_page(cs_backend *base, const cs_page_request *request, csync_batch *batch, csync_error *err);
 /* Takes the lock that readers respect, and gives the time for a stamp. */
 int pg_enter_log(cs_pg *b, csync_error *err);
+/* A change from another schema leaves the columns alone that it lacks. Where they hold more than what everybody would put
+ * there, the row (b->kept) is what no other replica can make of the change: it becomes a change of this one. Then folds. */
+int pg_log_kept(cs_pg *b, csync_error *err);
 int pg_log_append(cs_pg *b, const csync_change *change, int local, int64_t *version,
                   csync_error *err);
 
