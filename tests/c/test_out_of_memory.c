@@ -1,7 +1,10 @@
+/* links: sqlite3 */
 /* test_out_of_memory.c - each allocation of each call fails once: the call answers CSYNC_ENOMEM, nothing has
  * happened or all of it, nothing leaks, and the same call then succeeds on the same handle. */
 #include <stdlib.h>
 #include <unistd.h>
+
+#include <sqlite3.h>
 
 #include "snapshot.h"
 #include "support.h"
@@ -617,6 +620,108 @@ static void a_resync_fails_cleanly_and_the_next_completes(void **state)
     fail_each_of_a_sync(fall_behind, check_resynced, 8);
 }
 
+/* ---- a session by hand: the call that failed is made again, and the session goes on ---- */
+
+static long failing; /* the allocation of the session's own calls that is to fail */
+static int failures; /* of calls */
+
+/* What the host and the peer do meanwhile does not count. */
+static void others_turn(int begins)
+{
+    mem.fail_at = begins ? 0 : failing;
+}
+
+static int step_fails_at_most_once(int rc, const csync_error *e)
+{
+    failures += rc != CSYNC_OK;
+    if (rc != CSYNC_OK && (rc != CSYNC_ENOMEM || !mem.has_failed || failures > 1))
+        fail_msg("allocation %ld failed, the answer was %s: %s", failing, csync_code_name(rc),
+                 e->message);
+    return rc != CSYNC_OK;
+}
+
+static void feed_page(csync_session *s, const csync_step *step)
+{
+    csync_error e = CSYNC_ERROR_INIT, why = CSYNC_ERROR_INIT;
+    csync_batch *got = NULL;
+    int rc, code;
+
+    others_turn(1);
+    code = csync_changes(peer, &step->fetch, &got, &why);
+    others_turn(0);
+    do
+        rc = code == CSYNC_OK ? csync_session_page(s, got, &e) : csync_session_refused(s, &why, &e);
+    while (step_fails_at_most_once(rc, &e));
+    others_turn(1);
+    csync_batch_free(got);
+    others_turn(0);
+}
+
+static void feed_outcome(csync_session *s, const csync_step *step)
+{
+    csync_error e = CSYNC_ERROR_INIT, why = CSYNC_ERROR_INIT;
+    csync_outcome *outcome = NULL;
+    int rc, code;
+
+    others_turn(1);
+    code = csync_apply(peer, step->batch, NULL, &outcome, NULL, &why);
+    others_turn(0);
+    do
+        rc = code == CSYNC_OK ? csync_session_outcome(s, outcome, &e)
+                              : csync_session_refused(s, &why, &e);
+    while (step_fails_at_most_once(rc, &e));
+    csync_outcome_free(outcome);
+}
+
+static void run_session(void)
+{
+    csync_sync_options o = {.struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = merge};
+    csync_error e = CSYNC_ERROR_INIT;
+    csync_session *s = NULL;
+    csync_step step = {.struct_size = sizeof step};
+    int rc;
+
+    do
+        rc = csync_session_new(&s, c, "beta", &o, &e);
+    while (step_fails_at_most_once(rc, &e));
+    do {
+        do
+            rc = csync_session_next(s, &step, &e);
+        while (step_fails_at_most_once(rc, &e));
+        if (step.kind == CSYNC_STEP_SEND)
+            feed_outcome(s, &step);
+        else if (step.kind != CSYNC_STEP_DONE)
+            feed_page(s, &step);
+    } while (step.kind != CSYNC_STEP_DONE);
+    csync_session_free(s);
+}
+
+static void fail_each_of_a_session(void (*prepare)(void), void (*check)(void), long stride)
+{
+    int has_failed = 1;
+
+    for (failing = 1; has_failed; failing += stride) {
+        build(1);
+        if (prepare)
+            prepare();
+        failures = 0;
+        arm(failing, 0);
+        run_session();
+        has_failed = mem.has_failed;
+        disarm();
+        OK(sync_both(err));
+        check();
+        unbuild();
+    }
+}
+
+static void a_session_goes_on_with_the_call_that_failed(void **state)
+{
+    (void)state;
+    fail_each_of_a_session(NULL, check_synced, 3);
+    fail_each_of_a_session(fall_behind, check_resynced, 5);
+}
+
 static int ask_peer(void *user_data, const char *request, char **answer, csync_error *err)
 {
     return csync_digest(user_data, request, answer, err);
@@ -716,6 +821,33 @@ static void opening_fails_cleanly(void **state)
     assert_int_equal(mem.live, 0);
 }
 
+static void opening_on_a_live_connection_fails_cleanly(void **state)
+{
+    csync_open_options o = {.struct_size = sizeof o, .origin = "alpha"};
+    int has_failed = 1;
+
+    (void)state;
+    for (long n = 1; has_failed; n++) {
+        csync_error e = CSYNC_ERROR_INIT;
+        csync *made = NULL;
+        sqlite3 *db = NULL;
+        int rc;
+
+        assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+        arm(n, 0);
+        rc = csync_open_sqlite(&made, db, NULL, &o, &e);
+        has_failed = mem.has_failed;
+        disarm();
+        assert_true(rc == CSYNC_OK || (rc == CSYNC_ENOMEM && has_failed && !made));
+        csync_close(made);
+        assert_int_equal(mem.live, 0);
+        OK(csync_open_sqlite(&made, db, NULL, &o, err));
+        run(made, schema);
+        csync_close(made);
+        assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    }
+}
+
 /* ---- a cancel at each progress report: the batch that is open does not happen ---- */
 
 static long ticks, cancel_at;
@@ -765,6 +897,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_fails_cleanly),
+        cmocka_unit_test(opening_on_a_live_connection_fails_cleanly),
         cmocka_unit_test(track_fails_cleanly),
         cmocka_unit_test(track_by_keys_fails_cleanly),
         cmocka_unit_test(untrack_fails_cleanly),
@@ -789,6 +922,7 @@ int main(void)
         cmocka_unit_test(reports_of_full_tables_fail_cleanly),
         cmocka_unit_test(a_sync_fails_cleanly_and_the_next_completes),
         cmocka_unit_test(a_resync_fails_cleanly_and_the_next_completes),
+        cmocka_unit_test(a_session_goes_on_with_the_call_that_failed),
         cmocka_unit_test(a_repair_fails_cleanly_and_the_next_completes),
         cmocka_unit_test(a_cancel_at_each_report_leaves_whole_batches),
     };
