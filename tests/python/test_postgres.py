@@ -488,6 +488,23 @@ def test_an_edit_of_the_older_side_leaves_the_new_column_alone_everywhere(pair, 
     assert server.execute("SELECT * FROM note ORDER BY id") == rows
 
 
+def test_a_client_whose_clock_is_ahead_is_corrected_and_goes_on(pg_replica, replica):
+    client, server = pg_replica(NOTES, "note"), replica(NOTES, "note")
+    run(client, "INSERT INTO note VALUES (1,'first',0); INSERT INTO note VALUES (2,'second',0)")
+    settled(client, server)
+    client.sql("UPDATE csync._sync_session SET clock=4070908800000")  # 2099
+    run(client, "UPDATE note SET text='from 2099' WHERE id=1; DELETE FROM note WHERE id=2")
+    client.sync(server)
+    settled(client, server)
+    assert server.execute("SELECT id, text FROM note") == [(1, "from 2099")]
+    assert server.execute("SELECT max(timestamp) < '2099' FROM _sync_log") == [(1,)]
+    assert client.sql("SELECT clock<4070908800000 FROM csync._sync_session") == ["t"]
+    wait_a_moment()
+    server.execute("UPDATE note SET text='later' WHERE id=1")
+    settled(client, server)
+    assert client.execute("SELECT text FROM note") == [("later",)]
+
+
 def test_a_third_replica_gets_everything(pg_replica, replica):
     first, hub, third = replica(NOTES, "note"), pg_replica(NOTES, "note"), replica(NOTES, "note")
     first.execute("INSERT INTO note VALUES (1,'from the first',1)")

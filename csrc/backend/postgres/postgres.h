@@ -235,7 +235,6 @@ int pg_state_put_int(cs_pg *b, const char *key, int64_t value, csync_error *err)
 int pg_raise_clock(cs_backend *base, int64_t ts, csync_error *err);
 int pg_stamp_now(cs_backend *base, int64_t *ts, csync_error *err);
 int pg_wall_clock(cs_backend *base, int64_t *ts, csync_error *err);
-int pg_stamp_again(cs_backend *base, int64_t ts, int64_t *count, csync_error *err);
 int pg_reply_get(cs_backend *base, int64_t peer, const char *key, cs_buf *reply, int *found,
                  csync_error *err);
 int pg_reply_put(cs_backend *base, int64_t peer, const char *key, const char *reply,
@@ -247,6 +246,9 @@ int pg_state(cs_backend *base, csync_state *out, csync_error *err);
 int pg_conflict_add(cs_backend *base, const cs_conflict *conflict, csync_error *err);
 int pg_conflicts(cs_backend *base, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                  csync_error *err);
+
+/* restamp.c */
+int pg_stamp_again(cs_backend *base, int64_t ts, int64_t *count, csync_error *err);
 
 /* client.c */
 int pg_client_put(cs_backend *base, const char *origin, int64_t version, int goes_there,

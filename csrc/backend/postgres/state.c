@@ -69,17 +69,6 @@ int pg_wall_clock(cs_backend *base, int64_t *ts, csync_error *err)
     return pg_query_int((cs_pg *)base, "SELECT csync._sync_wall()", NULL, ts, NULL, err);
 }
 
-int pg_stamp_again(cs_backend *base, int64_t ts, int64_t *count, csync_error *err)
-{
-    (void)base;
-    (void)ts;
-    *count = 0;
-    return cs_fail(
-        err, CSYNC_EUNSUPPORTED,
-        "changes of a PostgreSQL database whose clock is ahead cannot be stamped again yet; set "
-        "its clock right");
-}
-
 /* ---- what was answered to the last push ---- */
 
 int pg_reply_get(cs_backend *base, int64_t peer, const char *key, cs_buf *reply, int *found,
