@@ -505,6 +505,25 @@ def test_a_client_whose_clock_is_ahead_is_corrected_and_goes_on(pg_replica, repl
     assert client.execute("SELECT text FROM note") == [("later",)]
 
 
+def test_rows_that_differ_are_named_and_repaired(pair):
+    client, server = pair(SHOP, "artist", "album", "track")
+    for i in range(1, 40):
+        client.execute(f"INSERT INTO artist VALUES ({i},'artist {i}')")
+    client.execute("INSERT INTO album VALUES (1,'album',1)")
+    settled(client, server)
+    assert client.verify(server).equal
+    for db in (client, server):
+        with db.suppressed():
+            run(db, "UPDATE artist SET name='spoilt' WHERE id=7; DELETE FROM artist WHERE id=8")
+        found = client.verify(server, repair=db is client)
+        assert found.found == 2 and not found.equal
+        if db is server:
+            assert server.verify(client, repair=True).repaired == 2
+        assert client.verify(server).equal
+        in_step(client, server)
+    assert client.execute("SELECT name FROM artist WHERE id=7") == [("artist 7",)]
+
+
 def test_a_third_replica_gets_everything(pg_replica, replica):
     first, hub, third = replica(NOTES, "note"), pg_replica(NOTES, "note"), replica(NOTES, "note")
     first.execute("INSERT INTO note VALUES (1,'from the first',1)")

@@ -273,12 +273,19 @@ int pg_look(cs_backend *base, cs_table *t, const char *pk, cs_head *head, cs_row
     return rc;
 }
 
+/* What foreign keys would do to other rows nobody's head says, so it must not be. */
 int pg_restore(cs_backend *base, cs_table *t, const csync_change *change, const char **reason,
                csync_error *err)
 {
-    (void)base;
-    (void)change;
-    *reason = NULL;
-    return cs_fail(err, CSYNC_EUNSUPPORTED,
-                   "verify cannot repair rows of a PostgreSQL database yet (table \"%s\")", t->name);
+    cs_pg *b = (cs_pg *)base;
+    int held = 0;
+    int rc = pg_read_key(b, t, change->pk, reason, err);
+
+    if (rc == CSYNC_OK && !*reason && change->operation == CSYNC_DELETE)
+        rc = pg_is_referred_to(b, t, &held, err);
+    if (held)
+        *reason = "other rows would change";
+    if (rc == CSYNC_OK && !*reason)
+        rc = pg_read_key(b, t, change->pk, reason, err);
+    return rc == CSYNC_OK && !*reason ? pg_write_row(b, t, change, reason, err) : rc;
 }

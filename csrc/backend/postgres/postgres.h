@@ -209,6 +209,8 @@ int pg_enter_row(cs_pg *b, cs_table *t, const csync_change *change, const char *
 /* Parks the listed rows, and those that refer to them, which are added. *parked 0: one has to stay; nothing happened. */
 int pg_victims_park(cs_pg *b, cs_row_list *rows, const char *reason, const char *message,
                     int *parked, csync_error *err);
+/* *is 1: a row refers to the row in b->key, or one of an untracked table may. */
+int pg_is_referred_to(cs_pg *b, cs_table *t, int *is, csync_error *err);
 /* Parks the rows that refer to the row in b->key, and those that refer to them. `all` 0: only where the foreign key
  * forbids that the row goes. */
 int pg_park_children(cs_pg *b, cs_table *t, int all, csync_error *err);

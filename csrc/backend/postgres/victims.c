@@ -167,6 +167,16 @@ static int delete_rows(cs_pg *b, const cs_row_list *gone, int *held, csync_error
     return rc;
 }
 
+int pg_is_referred_to(cs_pg *b, cs_table *t, int *is, csync_error *err)
+{
+    cs_row_list children = {NULL, 0, 0};
+    int rc = collect_children(b, t, 1, &children, err);
+
+    *is = children.count > 0;
+    cs_row_list_free(&children);
+    return rc == CSYNC_OK && !*is ? is_held(b, t, is, err) : rc;
+}
+
 int pg_victims_park(cs_pg *b, cs_row_list *rows, const char *reason, const char *message,
                     int *parked, csync_error *err)
 {
