@@ -48,7 +48,7 @@ int csync_open(csync **out, const char *url, const csync_open_options *options, 
         return rc;
     if (!*url)
         return cs_fail(err, CSYNC_EINVAL, "the database's path is empty");
-    if (strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0)
+    if (strncmp(url, "postgresql:", 11) == 0 || strncmp(url, "postgres://", 11) == 0)
         rc = cs_postgres_open(&backend, url, &o, err);
     else
         rc = cs_sqlite_open(&backend, url, &o, err);

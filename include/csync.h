@@ -133,8 +133,9 @@ typedef struct csync_open_options {
 } csync_open_options;
 
 /* Opens a database, makes it a replica if it is not one yet, and returns the handle.
- * `url`: a file's path, "sqlite:PATH" or ":memory:"; or "postgresql://..." as libpq reads it, where foreign_keys of
- * the options is ignored.
+ * `url`: a file's path, "sqlite:PATH" or ":memory:"; or "postgresql://..." as libpq reads it, or "postgresql:" and libpq's
+ * keywords ("postgresql:host=db1 dbname=app", "postgresql:service=app"; what is not said comes from the environment), where
+ * foreign_keys of the options is ignored.
  * CSYNC_EDB: the file cannot be opened or is no database, or the server refuses. CSYNC_EUNSUPPORTED: there is no
  * libpq. */
 CSYNC_API int csync_open(csync **out, const char *url, const csync_open_options *options,

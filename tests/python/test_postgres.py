@@ -505,6 +505,37 @@ def test_a_client_whose_clock_is_ahead_is_corrected_and_goes_on(pg_replica, repl
     assert client.execute("SELECT text FROM note") == [("later",)]
 
 
+LATE = "DEFERRABLE INITIALLY DEFERRED"
+CIRCLE = {
+    "sqlite": f"CREATE TABLE a(id INTEGER PRIMARY KEY, b INTEGER REFERENCES b(id) {LATE});"
+    f"CREATE TABLE b(id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id) {LATE})",
+    "pg": "CREATE TABLE a(id INTEGER PRIMARY KEY, b INTEGER);"
+    f"CREATE TABLE b(id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id) {LATE});"
+    f"ALTER TABLE a ADD FOREIGN KEY(b) REFERENCES b(id) {LATE}",
+}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_rows_that_refer_to_each_other_let_each_other_in(replica, pg_replica, sql, batch_size):
+    client = replica(CIRCLE["sqlite"], "a", "b")
+    server, other = pg_replica(CIRCLE["pg"], "a", "b"), pg_replica(CIRCLE["pg"], "a", "b")
+    sql(client.path, "BEGIN; INSERT INTO a VALUES (1,2); INSERT INTO b VALUES (2,1); COMMIT")
+    sql(client.path, "PRAGMA foreign_keys=OFF; INSERT INTO a VALUES (3,4)")
+    for _ in range(3):
+        client.sync(server, batch_size=batch_size)
+        other.sync(server, batch_size=batch_size)
+    for db in (server, other):
+        assert db.execute("SELECT id, b FROM a") == [(1, 2)]
+        assert db.execute("SELECT id, a FROM b") == [(2, 1)]
+        assert parked(db) == [(3, "foreign key")]
+    other.execute("INSERT INTO b VALUES (4,NULL)")
+    for _ in range(3):
+        other.sync(server)
+        client.sync(server)
+    assert parked(server) == parked(other) == []
+    in_step(client, server, other)
+
+
 def test_rows_that_differ_are_named_and_repaired(pair):
     client, server = pair(SHOP, "artist", "album", "track")
     for i in range(1, 40):
@@ -674,6 +705,22 @@ def test_text_from_elsewhere_is_never_sql(pg_replica, replica):
 
 
 # ---- what is not there yet says so
+
+
+def test_the_database_is_named_as_libpq_names_it(pg_replica, postgres, tmp_path, monkeypatch):
+    db = pg_replica(NOTES, "note")
+    (name,) = db.sql("SELECT current_database()")
+    (tmp_path / "services").write_text(f"[notes]\nhost={postgres}\ndbname={name}\nuser=postgres\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    for url in f"postgresql:host={postgres} dbname='{name}' user=postgres", "postgresql:service=notes":
+        with csync.open(url) as again:
+            assert again.origin == db.origin
+    for key, value in {"PGHOST": postgres, "PGDATABASE": name, "PGUSER": "postgres"}.items():
+        monkeypatch.setenv(key, str(value))
+    with csync.open("postgresql:") as again:
+        assert again.origin == db.origin
+    with pytest.raises(csync.DatabaseError, match="connect"):
+        csync.open("postgresql:service=unknown")
 
 
 def test_what_is_missing_is_refused_with_a_text(pg_replica):

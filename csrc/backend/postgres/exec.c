@@ -145,6 +145,11 @@ int pg_query_int(cs_pg *b, const char *sql, const pg_args *args, int64_t *out, i
     return rc;
 }
 
+int pg_check_now(cs_pg *b, csync_error *err)
+{
+    return pg_exec(b, "SET CONSTRAINTS ALL IMMEDIATE", err);
+}
+
 int pg_savepoint(cs_pg *b, csync_error *err)
 {
     return pg_exec(b, "SAVEPOINT csync", err);

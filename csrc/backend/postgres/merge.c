@@ -514,6 +514,8 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
         return cs_fail_nomem(err);
     m.waiting = m.order + count + 1;
     if (rc == CSYNC_OK)
+        rc = pg_check_now(b, err);
+    if (rc == CSYNC_OK)
         rc = cs_items_order(items, count, m.order, &m.count, err);
     for (size_t i = 0; rc == CSYNC_OK && i < m.count; i++)
         rc = merge_item(&m, m.order[i], err);

@@ -257,6 +257,11 @@ static int busy_timeout(const csync_open_options *options)
 /* libpq's texts do not hold the password; the URL does, so it is never part of a message. */
 static int connect_to(cs_pg *b, const char *url, csync_error *err)
 {
+    static const char scheme[] = "postgresql:";
+    size_t n = sizeof scheme - 1;
+
+    if (strncmp(url, scheme, n) == 0 && strncmp(url + n, "//", 2) != 0)
+        url += n; /* keywords and values */
     b->conn = b->pq->PQconnectdb(url);
     if (!b->conn)
         return cs_fail_nomem(err);

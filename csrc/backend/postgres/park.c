@@ -207,6 +207,44 @@ static int try_all(cs_pg *b, int *entered, csync_error *err)
     return rc;
 }
 
+static int any_cycle(const cs_pg *b)
+{
+    for (size_t i = 0; i < b->base.table_count; i++)
+        if (b->base.tables[i]->in_cycle)
+            return 1;
+    return 0;
+}
+
+/* Rows of a cycle let each other in, where their keys can be checked late: all at once, then those without a parent go out
+ * again. Should that leave a key unsatisfied, or no row more than before, nothing has happened. */
+static int try_cycle(cs_pg *b, csync_error *err)
+{
+    csync_error why = CSYNC_ERROR_INIT;
+    int64_t before = 0, after = 0;
+    int ignored;
+    int rc = pg_parked_count(&b->base, &before, err);
+
+    if (rc != CSYNC_OK || !before || !any_cycle(b))
+        return rc;
+    rc = pg_exec(b, "SAVEPOINT csync_cycle; SET CONSTRAINTS ALL DEFERRED", err);
+    if (rc == CSYNC_OK)
+        rc = try_all(b, &ignored, err);
+    if (rc == CSYNC_OK)
+        rc = pg_park_orphans(b, err);
+    if (rc == CSYNC_OK)
+        rc = pg_parked_count(&b->base, &after, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = after < before ? pg_exec(b, "SET CONSTRAINTS ALL IMMEDIATE", &why) : CSYNC_EDB;
+    if (rc != CSYNC_OK && after < before && !pg_reason(b)) {
+        cs_error_copy(err, &why);
+        return rc;
+    }
+    if (rc != CSYNC_OK)
+        rc = pg_exec(b, "ROLLBACK TO SAVEPOINT csync_cycle; SET CONSTRAINTS ALL IMMEDIATE", err);
+    return rc == CSYNC_OK ? pg_exec(b, "RELEASE SAVEPOINT csync_cycle", err) : rc;
+}
+
 int pg_retry_parked(cs_backend *base, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
@@ -214,7 +252,11 @@ int pg_retry_parked(cs_backend *base, csync_error *err)
     int rc = pg_any_parked(b, &entered, err);
 
     b->tables_are_new = 0;
+    if (rc == CSYNC_OK && entered)
+        rc = pg_check_now(b, err);
     while (rc == CSYNC_OK && entered)
         rc = try_all(b, &entered, err);
+    if (rc == CSYNC_OK)
+        rc = try_cycle(b, err);
     return rc == CSYNC_OK ? pg_log_kept(b, err) : rc;
 }

@@ -119,6 +119,9 @@ int64_t pg_cell_int(const cs_pg *b, const PGresult *r, int row, int column); /* 
 int64_t pg_affected(const cs_pg *b, PGresult *r);
 void pg_clear(const cs_pg *b, PGresult *r);
 int pg_savepoint(cs_pg *b, csync_error *err);
+/* Constraints that could be checked late are checked row by row: else a row whose parent is missing would fail the commit,
+ * and with it the batch. */
+int pg_check_now(cs_pg *b, csync_error *err);
 int pg_savepoint_end(cs_pg *b, int undo, csync_error *err);
 /* After a failed statement: why the row cannot be written, static text; NULL: it is no fault of the row. */
 const char *pg_reason(const cs_pg *b);
@@ -214,6 +217,7 @@ int pg_is_referred_to(cs_pg *b, cs_table *t, int *is, csync_error *err);
 /* Parks the rows that refer to the row in b->key, and those that refer to them. `all` 0: only where the foreign key
  * forbids that the row goes. */
 int pg_park_children(cs_pg *b, cs_table *t, int all, csync_error *err);
+int pg_park_orphans(cs_pg *b, csync_error *err); /* every row that refers to nothing */
 
 /* park.c */
 /* Adds an entry to _sync_parked and gives its id; the head does not know of it yet. */

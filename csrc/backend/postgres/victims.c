@@ -206,6 +206,61 @@ int pg_victims_park(cs_pg *b, cs_row_list *rows, const char *reason, const char 
     return rc;
 }
 
+static void orphans_sql(cs_buf *s, const cs_table *t, const cs_table *parent, const cs_foreign_key *fk)
+{
+    const pg_table *p = t->prepared;
+
+    cs_buf_printf(s, "SELECT %s FROM %s x WHERE NOT EXISTS(SELECT 1 FROM %s p WHERE ", p->key_sql,
+                  p->name, ((pg_table *)parent->prepared)->name);
+    for (size_t i = 0; i < fk->count; i++) {
+        cs_buf_puts(s, i ? " AND p." : "p.");
+        cs_put_ident(s, fk->parent_columns[i]);
+        cs_buf_puts(s, "=x.");
+        cs_put_ident(s, fk->columns[i]);
+    }
+    cs_buf_putc(s, ')');
+    for (size_t i = 0; i < fk->count; i++) {
+        cs_buf_puts(s, " AND x.");
+        cs_put_ident(s, fk->columns[i]);
+        cs_buf_puts(s, " IS NOT NULL");
+    }
+}
+
+static int collect_orphans(cs_pg *b, cs_table *t, const cs_foreign_key *fk, cs_row_list *out,
+                           csync_error *err)
+{
+    cs_table *parent = cs_backend_table(&b->base, fk->parent, strlen(fk->parent));
+    PGresult *r = NULL;
+    cs_buf sql = {0};
+    int rc;
+
+    if (!parent)
+        return CSYNC_OK;
+    orphans_sql(&sql, t, parent, fk);
+    rc = cs_buf_check(&sql, err);
+    if (rc == CSYNC_OK)
+        rc = pg_run(b, sql.data, NULL, &r, err);
+    for (int i = 0, n = rc == CSYNC_OK ? pg_rows(b, r) : 0; rc == CSYNC_OK && i < n; i++)
+        rc = cs_row_list_add(out, t, pg_cell(b, r, i, 0), err);
+    pg_clear(b, r);
+    cs_buf_free(&sql);
+    return rc;
+}
+
+int pg_park_orphans(cs_pg *b, csync_error *err)
+{
+    cs_row_list orphans = {NULL, 0, 0};
+    int parked, rc = CSYNC_OK;
+
+    for (size_t i = 0; i < b->base.table_count; i++)
+        for (size_t k = 0; rc == CSYNC_OK && k < b->base.tables[i]->fk_count; k++)
+            rc = collect_orphans(b, b->base.tables[i], &b->base.tables[i]->fks[k], &orphans, err);
+    if (rc == CSYNC_OK && orphans.count)
+        rc = pg_victims_park(b, &orphans, "foreign key", no_parent, &parked, err);
+    cs_row_list_free(&orphans);
+    return rc;
+}
+
 int pg_park_children(cs_pg *b, cs_table *t, int all, csync_error *err)
 {
     cs_row_list children = {NULL, 0, 0};
