@@ -95,7 +95,7 @@ char *snapshot(csync *c, int kind)
                      keep_name, tables, NULL, err));
     for (int i = 0; tables[i][0]; i++) {
         fprintf(out.file, "%s:\n", tables[i]);
-        snprintf(sql, sizeof sql, "SELECT * FROM \"%s\"", tables[i]);
+        snprintf(sql, sizeof sql, "SELECT * FROM \"%.63s\"", tables[i]);
         OK(csync_execute(c, sql, NULL, 0, put_row, &out, NULL, err));
     }
     fclose(out.file);

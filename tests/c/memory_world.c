@@ -1,0 +1,176 @@
+/* memory_world.c - replicas with everything in them that a call may meet, and an allocator that fails when armed. */
+#include "memory_world.h"
+
+#include <stdlib.h>
+
+#include "support.h"
+
+/* ---- an allocator that fails when armed ---- */
+
+struct memory mem;
+
+static int is_to_fail(void)
+{
+    int fails =
+        mem.fail_at && (++mem.count == mem.fail_at || (mem.and_after && mem.count > mem.fail_at));
+
+    mem.has_failed |= fails;
+    return fails;
+}
+
+static void *take(void *user_data, size_t size)
+{
+    void *p = is_to_fail() ? NULL : malloc(size);
+
+    (void)user_data;
+    mem.live += p != NULL;
+    return p;
+}
+
+static void *retake(void *user_data, void *p, size_t size)
+{
+    (void)user_data;
+    return is_to_fail() ? NULL : realloc(p, size);
+}
+
+static void give(void *user_data, void *p)
+{
+    (void)user_data;
+    mem.live--;
+    free(p);
+}
+
+void arm(long n, int and_after)
+{
+    mem.count = 0;
+    mem.fail_at = n;
+    mem.and_after = and_after;
+    mem.has_failed = 0;
+}
+
+void disarm(void)
+{
+    mem.fail_at = 0;
+}
+
+int memory_hook(void **state)
+{
+    const csync_allocator a = {sizeof a, NULL, take, retake, give};
+
+    (void)state;
+    return csync_set_allocator(&a);
+}
+
+int memory_unhook(void **state)
+{
+    (void)state;
+    return csync_set_allocator(NULL);
+}
+
+/* ---- two replicas with everything in them that a call may meet ---- */
+
+const char memory_schema[] =
+    "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT UNIQUE);\n"
+    "CREATE TABLE visit(id INTEGER PRIMARY KEY, site INTEGER REFERENCES site, note TEXT CHECK(note<>'bad'));\n"
+    "CREATE TABLE person(id TEXT PRIMARY KEY, name TEXT, votes REAL) WITHOUT ROWID;\n"
+    "INSERT INTO site VALUES(1,'A'),(2,'B');\n"
+    "INSERT INTO visit VALUES(1,1,'x'),(2,1,'y'),(3,2,'z');\n"
+    "INSERT INTO person VALUES('a','Ada',1.5),('b','Bob',2.5)";
+
+/* Children before parents, a parent that never comes, a broken check, a freed name, a conflict, a parent that
+ * goes while children stay, an unknown table and column. */
+static const char page_json[] =
+    "{\"changes\":["
+    "{\"version\":1,\"tableName\":\"visit\",\"pkValue\":\"{\\\"id\\\":10}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":10,\\\"site\\\":10,\\\"note\\\":\\\"n\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":2,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":10}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":10,\\\"name\\\":\\\"J\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":3,\"tableName\":\"visit\",\"pkValue\":\"{\\\"id\\\":11}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":11,\\\"site\\\":99}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":4,\"tableName\":\"visit\",\"pkValue\":\"{\\\"id\\\":12}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":12,\\\"site\\\":1,\\\"note\\\":\\\"bad\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":5,\"tableName\":\"person\",\"pkValue\":\"{\\\"id\\\":\\\"a\\\"}\",\"operation\":\"update\","
+    "\"payload\":\"{\\\"id\\\":\\\"a\\\",\\\"name\\\":\\\"theirs\\\",\\\"votes\\\":9}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":6,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":1}\",\"operation\":\"delete\","
+    "\"origin\":\"gamma\",\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":7,\"tableName\":\"nowhere\",\"pkValue\":\"{\\\"id\\\":1}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":1}\",\"origin\":\"gamma\",\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":8,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":11}\",\"operation\":\"insert\","
+    "\"payload\":\"{\\\"id\\\":11,\\\"name\\\":\\\"A\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"}"
+    "],\"fromVersion\":0,\"toVersion\":8,\"hasMore\":false}";
+
+csync *c, *peer;
+csync_batch *page;
+
+csync *memory_replica(const char *origin)
+{
+    csync_open_options o = {.struct_size = sizeof o, .origin = origin};
+    csync *made = NULL;
+
+    OK(csync_open(&made, ":memory:", &o, err));
+    run(made, memory_schema);
+    run(made, "CREATE TABLE extra(id INTEGER PRIMARY KEY, v)");
+    run(made, "INSERT INTO extra VALUES(1,'e'),(2,x'00ff')");
+    OK(csync_track(made, "site", NULL, err));
+    OK(csync_track(made, "visit", NULL, err));
+    OK(csync_track(made, "person", NULL, err));
+    return made;
+}
+
+void build(int with_peer)
+{
+    c = memory_replica("alpha");
+    run(c, "UPDATE person SET name='ours' WHERE id='a'");
+    OK(csync_batch_from_json(&page, page_json, sizeof page_json - 1, err));
+    run(c, "DELETE FROM visit WHERE id=3");
+    OK(csync_register_client(c, "reader", number(c, "SELECT max(version) FROM _sync_log"), err));
+    peer = NULL;
+    if (!with_peer)
+        return;
+    peer = memory_replica("beta");
+    OK(csync_apply(peer, page, NULL, NULL, NULL, err));
+    run(peer, "INSERT INTO visit VALUES(20,2,'q')");
+    run(c, "INSERT INTO visit VALUES(30,2,'r')");
+}
+
+void unbuild(void)
+{
+    csync_batch_free(page);
+    csync_close(c);
+    csync_close(peer);
+    assert_int_equal(mem.live, 0);
+}
+
+/* Merges persons. Its own allocation does not fail: what a callback does is its own business. */
+int merge(void *user_data, const csync_change *local, const csync_change *remote,
+          const csync_change *base, csync_decision *d)
+{
+    static const char merged[] = "{\"id\":\"a\",\"name\":\"both\"}";
+    long n = mem.fail_at;
+
+    (void)user_data;
+    (void)remote;
+    (void)base;
+    d->kind = CSYNC_TAKE_REMOTE;
+    if (strcmp(local->table, "person") != 0)
+        return CSYNC_OK;
+    mem.fail_at = 0;
+    d->kind = CSYNC_MERGE;
+    d->payload = csync_malloc(sizeof merged);
+    memcpy(d->payload, merged, sizeof merged);
+    mem.fail_at = n;
+    return CSYNC_OK;
+}
+
+int sync_both(csync_error *err)
+{
+    csync_sync_options o = {.struct_size = sizeof o, .strategy = CSYNC_CUSTOM, .on_conflict = merge};
+
+    return csync_sync(c, peer, &o, NULL, err);
+}

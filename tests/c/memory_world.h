@@ -1,0 +1,27 @@
+/* memory_world.h - replicas with everything in them that a call may meet, and an allocator that fails when armed. */
+#ifndef MEMORY_WORLD_H
+#define MEMORY_WORLD_H
+#include "csync.h"
+
+/* Fails allocation number fail_at (0: none), counted from arm() on, and with and_after all after it. */
+extern struct memory {
+    long count, fail_at, live;
+    int and_after, has_failed;
+} mem;
+void arm(long n, int and_after);
+void disarm(void);
+int memory_hook(void **state); /* of a group of tests: csync allocates through it */
+int memory_unhook(void **state);
+
+extern const char memory_schema[];
+extern csync *c, *peer; /* peer: of build(1) only */
+extern csync_batch *page; /* for c */
+csync *memory_replica(const char *origin);
+void build(int with_peer);
+void unbuild(void); /* nothing may be left */
+
+/* Merges persons. Its own allocation does not fail: what a callback does is its own business. */
+int merge(void *user_data, const csync_change *local, const csync_change *remote,
+          const csync_change *base, csync_decision *d);
+int sync_both(csync_error *err); /* c with peer, through merge */
+#endif
