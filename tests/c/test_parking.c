@@ -230,6 +230,33 @@ static void a_row_that_waits_while_its_old_state_is_evicted_is_parked_no_more(vo
     close_all(&r);
 }
 
+/* Both are stamped in the same millisecond by the same replica: what was decided comes after what was edited. */
+static void a_decision_drives_out_what_was_edited_just_before(void **state)
+{
+    row_of_three r = three(mail);
+    csync_sync_options pull = {.struct_size = sizeof pull, .direction = CSYNC_PULL};
+    csync_sync_options keep = {.struct_size = sizeof keep, .strategy = CSYNC_CLIENT_WINS};
+
+    (void)state;
+    ahead(r.left, 30);
+    run(r.left, "INSERT INTO mail VALUES(3,'x')");
+    ahead(r.middle, 60);
+    run(r.middle, "INSERT INTO mail VALUES(2,'x')");
+    OK(csync_sync(r.left, r.middle, &pull, NULL, err));
+    assert_parked(r.left, "{\"id\":3} unique");
+    ahead(r.right, 90);
+    run(r.right, "INSERT INTO mail VALUES(3,'other')");
+    sync_all(r.right, r.middle);
+    ahead(r.left, 120);
+    run(r.left, "UPDATE mail SET a='x' WHERE id=2");
+    OK(csync_sync(r.left, r.middle, &keep, NULL, err));
+    assert_rows(r.left, mails, "3x");
+    settle(&r);
+    all_rows(&r, mails, "3x");
+    all_parked(&r, "{\"id\":2} unique");
+    close_all(&r);
+}
+
 /* 1 loses to 2 and 2 to 3, so 1 is visible after all: 2 is in nobody's way. */
 static void a_chain_of_collisions_hides_no_more_than_it_must(void **state)
 {
@@ -553,6 +580,7 @@ int main(void)
         cmocka_unit_test(rows_that_swap_their_values_arrive_swapped),
         cmocka_unit_test(rows_swapped_by_two_replicas_end_alike),
         cmocka_unit_test(a_row_that_waits_while_its_old_state_is_evicted_is_parked_no_more),
+        cmocka_unit_test(a_decision_drives_out_what_was_edited_just_before),
         cmocka_unit_test(a_chain_of_collisions_hides_no_more_than_it_must),
         cmocka_unit_test(the_loser_of_a_collision_takes_its_children_along_and_back),
         cmocka_unit_test(what_a_check_refuses_enters_when_the_check_goes),

@@ -161,17 +161,19 @@ static int evict(cs_pg *b, cs_table *t, const csync_change *change, const cs_sta
 static int make_room(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
                      csync_error *err)
 {
-    cs_stamp stamp = {0, change->origin, change->seq};
+    cs_head head = {.found = 0}; /* its stamp: a decision has none of its own until it is logged */
     csync_error why = CSYNC_ERROR_INIT;
     cs_buf message = {0};
     int evicted = 1;
-    int rc = pg_exec(b, "SAVEPOINT csync_room", err);
+    int rc = pg_head_get(b, t, &head, NULL, err);
 
-    (void)cs_time_parse(change->timestamp, strlen(change->timestamp), &stamp.ts);
+    if (rc != CSYNC_OK || !head.found)
+        return rc;
+    rc = pg_exec(b, "SAVEPOINT csync_room", err);
     for (int i = 0; rc == CSYNC_OK && evicted && *reason && i < MAX_INDEXES; i++) {
         const char *ignored;
 
-        rc = evict(b, t, change, &stamp, &evicted, &message, err);
+        rc = evict(b, t, change, &head.stamp, &evicted, &message, err);
         if (rc == CSYNC_OK)
             rc = pg_read_key(b, t, change->pk, &ignored, err);
         if (rc == CSYNC_OK && evicted)

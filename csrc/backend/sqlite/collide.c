@@ -226,7 +226,7 @@ static int evict(cs_sqlite *b, cs_table *t, const csync_change *change, const cs
 int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err)
 {
-    cs_stamp stamp = {0, change->origin, change->seq};
+    cs_head head = {.found = 0}; /* its stamp: a decision has none of its own until it is logged */
     csync_error why = CSYNC_ERROR_INIT;
     cs_buf message = {0};
     int evicted = 0;
@@ -234,9 +234,10 @@ int sq_enter_row(cs_sqlite *b, cs_table *t, const csync_change *change, const ch
 
     if (rc != CSYNC_OK || !*reason || strcmp(*reason, "unique") != 0)
         return rc;
-    if (cs_time_parse(change->timestamp, strlen(change->timestamp), &stamp.ts) != 0)
-        return CSYNC_OK;
-    rc = evict(b, t, change, &stamp, &evicted, &message, &why);
+    rc = sq_head_get(b, t, &head, NULL, err);
+    if (rc != CSYNC_OK || !head.found)
+        return rc;
+    rc = evict(b, t, change, &head.stamp, &evicted, &message, &why);
     if (rc == CSYNC_OK && evicted) {
         rc = sq_read_key(b, t, change->pk, strlen(change->pk), err);
         if (rc == CSYNC_OK)
