@@ -147,23 +147,6 @@ static int decide(csync *c, answering *w, csync_error *err)
     return rc;
 }
 
-/* A peer that was given every row has the log, but has not heard of the deletes that are forgotten. What it has is
- * read again from the beginning: it may have such a row, from where its log was read already. */
-static int note_unheard(csync *c, answering *w, csync_error *err)
-{
-    const csync_batch *batch = w->a->batch;
-    cs_floors floors;
-    int rc;
-
-    if (!w->a->taken || !batch->cursor || batch->has_more)
-        return CSYNC_OK;
-    rc = c->backend->ops->floors(c->backend, &floors, err);
-    w->peer.unheard = rc == CSYNC_OK && floors.tombstones > 0;
-    if (w->peer.unheard)
-        w->peer.pulled = cs_position_make(0, NULL);
-    return rc;
-}
-
 static int take_answer(csync *c, answering *w, csync_error *err)
 {
     cs_backend *b = c->backend;
@@ -178,8 +161,6 @@ static int take_answer(csync *c, answering *w, csync_error *err)
     if (rc == CSYNC_OK)
         rc = decide(c, w, err);
     w->peer.pushed = w->a->position;
-    if (rc == CSYNC_OK)
-        rc = note_unheard(c, w, err);
     if (rc == CSYNC_OK)
         rc = b->ops->peer_put(b, w->a->peer, &w->peer, err);
     if (rc == CSYNC_OK && w->peer.pushed.version)

@@ -328,6 +328,25 @@ static int count_peer(csync *c, void *ctx, csync_error *err)
                : rc;
 }
 
+/* A peer that is given every row will have the log, but not have heard of the deletes that are forgotten. What it has is
+ * read again from the beginning: it may have such a row, from where its log was read already. This is kept before the
+ * first batch goes out: its answer may never come. */
+static int note_unheard(csync *c, void *ctx, csync_error *err)
+{
+    const csync_session *s = ctx;
+    cs_backend *b = c->backend;
+    cs_floors floors;
+    cs_peer peer;
+    int rc = b->ops->floors(b, &floors, err);
+
+    if (rc != CSYNC_OK || !floors.tombstones)
+        return rc;
+    rc = b->ops->peer_get(b, s->peer, &peer, err);
+    peer.unheard = 1;
+    peer.pulled = cs_position_make(0, NULL);
+    return rc == CSYNC_OK ? b->ops->peer_put(b, s->peer, &peer, err) : rc;
+}
+
 static void drop_batch(csync_session *s)
 {
     cs_batch_destroy(s->push.batch);
@@ -354,6 +373,12 @@ static int prepare_push(csync_session *s, csync_error *err)
     if (rc != CSYNC_OK)
         return rc;
     batch = s->push.batch;
+    if (!s->push.counted)
+        rc = cs_replica_write(s->replica, count_peer, s, err);
+    if (rc == CSYNC_OK && s->push.whole && !s->push.cursor.len)
+        rc = cs_replica_write(s->replica, note_unheard, s, err);
+    if (rc != CSYNC_OK)
+        return rc;
     if (s->push.whole)
         return cs_batch_text(batch, s->push.next.data ? s->push.next.data : "", &batch->cursor, err);
     if (!s->progress.total)
@@ -365,7 +390,7 @@ static int prepare_push(csync_session *s, csync_error *err)
         return CSYNC_OK;
     drop_batch(s);
     end_push(s);
-    return s->push.counted ? CSYNC_OK : cs_replica_write(s->replica, count_peer, s, err);
+    return CSYNC_OK;
 }
 
 static int offer_batch(csync_session *s, csync_step *step, csync_error *err)

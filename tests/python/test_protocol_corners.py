@@ -291,6 +291,32 @@ def test_a_delete_that_was_forgotten_before_the_first_push_is_made_again(replica
     assert [(c.strategy, c.loser.pk) for c in relay.conflicts()] == [("forgotten delete", {"id": 1})]
 
 
+def test_a_delete_that_was_forgotten_is_made_again_also_where_the_answer_to_the_first_push_is_lost(replicas):
+    server, relay = offline_delete(replicas, lambda relay, server: relay.pull(server))
+    assert relay.purge().tombstones == 1
+
+    def send(batch):
+        server.apply(csync.Batch.from_json(batch.to_json()))
+        raise Boom
+
+    with pytest.raises(Boom):
+        relay.push(csync.Remote(send=send, name=server.origin))
+    assert [row[0] for row in settle(server, relay)] == [2, 3]
+
+
+def test_a_peer_counts_from_the_first_push_that_goes_out(replicas):
+    """Whether its answer comes or not: the delete that it carried must not be forgotten."""
+    server, relay = offline_delete(replicas, lambda relay, server: relay.pull(server))
+
+    def send(batch):
+        raise Boom
+
+    with pytest.raises(Boom):
+        relay.push(csync.Remote(send=send, name=server.origin))
+    assert relay.purge().tombstones == 0
+    assert [row[0] for row in settle(server, relay)] == [2, 3]
+
+
 def test_a_row_that_came_with_the_answer_to_a_push_is_given_back_to_a_restored_server(replicas):
     """No position says that the client has it: the client never asked the server for anything."""
     server, client, friend = replicas(NOTE, "note", count=3)
