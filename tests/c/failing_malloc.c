@@ -10,18 +10,15 @@
 #include "csync.h"
 #include "failing_malloc.h"
 
-static struct {
-    long count, fail_at, live;
-    int and_after, has_failed;
-} state;
+struct failing_malloc_state failing_malloc;
 
 static int is_to_fail(void)
 {
-    state.count++;
-    if (!state.fail_at || state.count < state.fail_at ||
-        (state.count > state.fail_at && !state.and_after))
+    failing_malloc.count++;
+    if (!failing_malloc.fail_at || failing_malloc.count < failing_malloc.fail_at ||
+        (failing_malloc.count > failing_malloc.fail_at && !failing_malloc.and_after))
         return 0;
-    state.has_failed = 1;
+    failing_malloc.has_failed = 1;
     return 1;
 }
 
@@ -30,7 +27,7 @@ static void *take(void *user_data, size_t size)
     void *p = is_to_fail() ? NULL : malloc(size);
 
     (void)user_data;
-    state.live += p != NULL;
+    failing_malloc.live += p != NULL;
     return p;
 }
 
@@ -43,7 +40,7 @@ static void *retake(void *user_data, void *p, size_t size)
 static void give(void *user_data, void *p)
 {
     (void)user_data;
-    state.live--;
+    failing_malloc.live--;
     free(p);
 }
 
@@ -51,23 +48,23 @@ void failing_malloc_begin(long n, int and_after)
 {
     const csync_allocator failing = {sizeof failing, NULL, take, retake, give};
 
-    state.count = state.live = 0;
-    state.fail_at = n;
-    state.and_after = and_after;
-    state.has_failed = 0;
+    failing_malloc.count = failing_malloc.live = 0;
+    failing_malloc.fail_at = n;
+    failing_malloc.and_after = and_after;
+    failing_malloc.has_failed = 0;
     assert_int_equal(csync_set_allocator(&failing), CSYNC_OK);
 }
 
 long failing_malloc_end(void)
 {
-    assert_int_equal(state.live, 0);
+    assert_int_equal(failing_malloc.live, 0);
     csync_set_allocator(NULL);
-    return state.count;
+    return failing_malloc.count;
 }
 
 long failing_malloc_live(void)
 {
-    return state.live;
+    return failing_malloc.live;
 }
 
 static void check_code(int rc, int mode, long n)
@@ -92,7 +89,7 @@ long failing_malloc_each(int (*fn)(void *ctx), void *ctx, int mode)
 
             failing_malloc_begin(n, and_after);
             rc = fn(ctx);
-            has_failed = state.has_failed;
+            has_failed = failing_malloc.has_failed;
             failing_malloc_end();
             if (has_failed)
                 check_code(rc, mode, n);

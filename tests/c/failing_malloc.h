@@ -17,6 +17,12 @@ enum {
  * as before. A cmocka assertion fails otherwise. Returns the number of allocations of a run. */
 long failing_malloc_each(int (*fn)(void *ctx), void *ctx, int mode);
 
+/* What the allocator has seen; fail_at may be set back to 0 (none) and count with it for somebody else's turn. */
+extern struct failing_malloc_state {
+    long count, fail_at, live;
+    int and_after, has_failed;
+} failing_malloc;
+
 /* By hand: counts from now on. The n-th allocation from here fails (0: none), and with `and_after` all later. */
 void failing_malloc_begin(long n, int and_after);
 /* Brings the default allocator back; blocks made in between must be gone. Returns the allocations made. */

@@ -5,66 +5,47 @@
 
 #include "support.h"
 
-/* ---- an allocator that fails when armed ---- */
-
-struct memory mem;
-
-static int is_to_fail(void)
-{
-    int fails =
-        mem.fail_at && (++mem.count == mem.fail_at || (mem.and_after && mem.count > mem.fail_at));
-
-    mem.has_failed |= fails;
-    return fails;
-}
-
-static void *take(void *user_data, size_t size)
-{
-    void *p = is_to_fail() ? NULL : malloc(size);
-
-    (void)user_data;
-    mem.live += p != NULL;
-    return p;
-}
-
-static void *retake(void *user_data, void *p, size_t size)
-{
-    (void)user_data;
-    return is_to_fail() ? NULL : realloc(p, size);
-}
-
-static void give(void *user_data, void *p)
-{
-    (void)user_data;
-    mem.live--;
-    free(p);
-}
+/* ---- allocations that fail when armed ---- */
 
 void arm(long n, int and_after)
 {
-    mem.count = 0;
-    mem.fail_at = n;
-    mem.and_after = and_after;
-    mem.has_failed = 0;
+    failing_malloc.count = 0;
+    failing_malloc.fail_at = n;
+    failing_malloc.and_after = and_after;
+    failing_malloc.has_failed = 0;
 }
 
 void disarm(void)
 {
-    mem.fail_at = 0;
+    failing_malloc.fail_at = 0;
 }
 
 int memory_hook(void **state)
 {
-    const csync_allocator a = {sizeof a, NULL, take, retake, give};
-
     (void)state;
-    return csync_set_allocator(&a);
+    failing_malloc_begin(0, 0);
+    return 0;
 }
 
 int memory_unhook(void **state)
 {
     (void)state;
-    return csync_set_allocator(NULL);
+    (void)failing_malloc_end();
+    return 0;
+}
+
+void others_turn(int begins)
+{
+    static long count, fail_at;
+
+    if (begins) {
+        count = failing_malloc.count;
+        fail_at = failing_malloc.fail_at;
+        failing_malloc.fail_at = 0;
+    } else {
+        failing_malloc.count = count;
+        failing_malloc.fail_at = fail_at;
+    }
 }
 
 /* ---- two replicas with everything in them that a call may meet ---- */
@@ -144,7 +125,7 @@ void unbuild(void)
     csync_batch_free(page);
     csync_close(c);
     csync_close(peer);
-    assert_int_equal(mem.live, 0);
+    assert_int_equal(failing_malloc.live, 0);
 }
 
 /* Merges persons. Its own allocation does not fail: what a callback does is its own business. */
@@ -152,7 +133,6 @@ int merge(void *user_data, const csync_change *local, const csync_change *remote
           const csync_change *base, csync_decision *d)
 {
     static const char merged[] = "{\"id\":\"a\",\"name\":\"both\"}";
-    long n = mem.fail_at;
 
     (void)user_data;
     (void)remote;
@@ -160,11 +140,11 @@ int merge(void *user_data, const csync_change *local, const csync_change *remote
     d->kind = CSYNC_TAKE_REMOTE;
     if (strcmp(local->table, "person") != 0)
         return CSYNC_OK;
-    mem.fail_at = 0;
+    others_turn(1);
     d->kind = CSYNC_MERGE;
     d->payload = csync_malloc(sizeof merged);
     memcpy(d->payload, merged, sizeof merged);
-    mem.fail_at = n;
+    others_turn(0);
     return CSYNC_OK;
 }
 

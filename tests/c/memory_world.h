@@ -2,14 +2,13 @@
 #ifndef MEMORY_WORLD_H
 #define MEMORY_WORLD_H
 #include "csync.h"
+#include "failing_malloc.h"
 
-/* Fails allocation number fail_at (0: none), counted from arm() on, and with and_after all after it. */
-extern struct memory {
-    long count, fail_at, live;
-    int and_after, has_failed;
-} mem;
+/* failing_malloc fails allocation number n from here on (0: none), and with and_after all after it. */
 void arm(long n, int and_after);
 void disarm(void);
+/* What the host, a callback or a peer allocates in its turn neither fails nor counts. */
+void others_turn(int begins);
 int memory_hook(void **state); /* of a group of tests: csync allocates through it */
 int memory_unhook(void **state);
 

@@ -244,7 +244,7 @@ static int check_failure(const world *w, int rc, const csync_error *e, long n)
     int is_before = strcmp(now, w->before) == 0, is_after = strcmp(now, w->after) == 0;
 
     free(now);
-    if (rc == CSYNC_ENOMEM && !mem.has_failed)
+    if (rc == CSYNC_ENOMEM && !failing_malloc.has_failed)
         fail_msg("allocation %ld: out of memory without a failed allocation", n);
     if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
         fail_msg("allocation %ld failed, the answer was %s: %s", n, csync_code_name(rc), e->message);
@@ -278,7 +278,7 @@ static int fail_once(world *w, long n, int and_after)
         build(0);
     arm(n, and_after);
     rc = w->call(&e);
-    has_failed = mem.has_failed;
+    has_failed = failing_malloc.has_failed;
     disarm();
     if (!check_failure(w, rc, &e, n) || w->used == 10) {
         if (rc != CSYNC_OK)
@@ -349,7 +349,7 @@ static void reports_of_full_tables_fail_cleanly(void **state)
         char *before = snapshot(c, SNAPSHOT_EXACT);
         int rc = CSYNC_ENOMEM;
 
-        for (long n = 1; mem.has_failed || n == 1; n++) {
+        for (long n = 1; failing_malloc.has_failed || n == 1; n++) {
             arm(n, 0);
             rc = calls[i](&e);
             disarm();

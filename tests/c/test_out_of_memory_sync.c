@@ -39,7 +39,7 @@ static void fail_each_of_a_sync(void (*prepare)(void), void (*check)(void), long
 
             arm(m, 0);
             rc = sync_both(&e);
-            has_failed = mem.has_failed;
+            has_failed = failing_malloc.has_failed;
             disarm();
             if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
                 fail_msg("allocation %ld failed, the answer was %s: %s", m, csync_code_name(rc),
@@ -98,16 +98,10 @@ static void a_resync_fails_cleanly_and_the_next_completes(void **state)
 static long failing; /* the allocation of the session's own calls that is to fail */
 static int failures; /* of calls */
 
-/* What the host and the peer do meanwhile does not count. */
-static void others_turn(int begins)
-{
-    mem.fail_at = begins ? 0 : failing;
-}
-
 static int step_fails_at_most_once(int rc, const csync_error *e)
 {
     failures += rc != CSYNC_OK;
-    if (rc != CSYNC_OK && (rc != CSYNC_ENOMEM || !mem.has_failed || failures > 1))
+    if (rc != CSYNC_OK && (rc != CSYNC_ENOMEM || !failing_malloc.has_failed || failures > 1))
         fail_msg("allocation %ld failed, the answer was %s: %s", failing, csync_code_name(rc),
                  e->message);
     return rc != CSYNC_OK;
@@ -180,7 +174,7 @@ static void fail_each_of_a_session(void (*prepare)(void), void (*check)(void), l
         failures = 0;
         arm(failing, 0);
         run_session();
-        has_failed = mem.has_failed;
+        has_failed = failing_malloc.has_failed;
         disarm();
         OK(sync_both(err));
         check();
@@ -237,7 +231,7 @@ static void a_repair_fails_cleanly_and_the_next_completes(void **state)
             spoil();
             arm(n, 0);
             rc = verify_and_repair(by_remote, &report, &e);
-            has_failed = mem.has_failed;
+            has_failed = failing_malloc.has_failed;
             disarm();
             if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
                 fail_msg("allocation %ld failed, the answer was %s: %s", n, csync_code_name(rc),
@@ -272,11 +266,11 @@ static void opening_fails_cleanly(void **state)
             }
             arm(n, 0);
             rc = csync_open(&made, path, &o, &e);
-            has_failed = mem.has_failed;
+            has_failed = failing_malloc.has_failed;
             disarm();
             assert_true(rc == CSYNC_OK || (rc == CSYNC_ENOMEM && has_failed && !made));
             csync_close(made);
-            assert_int_equal(mem.live, 0);
+            assert_int_equal(failing_malloc.live, 0);
             OK(csync_open(&made, path, &o, err));
             assert_string_equal(text(made, "SELECT value FROM _sync_state WHERE key='origin_id'"),
                                 "alpha");
@@ -291,7 +285,7 @@ static void opening_fails_cleanly(void **state)
         has_failed = 1;
     }
     unlink(path);
-    assert_int_equal(mem.live, 0);
+    assert_int_equal(failing_malloc.live, 0);
 }
 
 static void opening_on_a_live_connection_fails_cleanly(void **state)
@@ -309,11 +303,11 @@ static void opening_on_a_live_connection_fails_cleanly(void **state)
         assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
         arm(n, 0);
         rc = csync_open_sqlite(&made, db, NULL, &o, &e);
-        has_failed = mem.has_failed;
+        has_failed = failing_malloc.has_failed;
         disarm();
         assert_true(rc == CSYNC_OK || (rc == CSYNC_ENOMEM && has_failed && !made));
         csync_close(made);
-        assert_int_equal(mem.live, 0);
+        assert_int_equal(failing_malloc.live, 0);
         OK(csync_open_sqlite(&made, db, NULL, &o, err));
         run(made, memory_schema);
         csync_close(made);
@@ -363,7 +357,7 @@ static void a_cancel_at_each_report_leaves_whole_batches(void **state)
         csync_close(b);
     }
     assert_true(cancel_at > 8);
-    assert_int_equal(mem.live, 0);
+    assert_int_equal(failing_malloc.live, 0);
 }
 
 int main(void)

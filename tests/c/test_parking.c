@@ -111,6 +111,26 @@ static void a_child_waits_for_its_parent_on_every_replica(void **state)
     close_all(&r);
 }
 
+/* As its head does: it is no other change for having been parked. */
+static void a_decision_that_waits_has_the_seq_of_its_head(void **state)
+{
+    row_of_three r = three(family);
+    csync_sync_options keep = {.struct_size = sizeof keep, .strategy = CSYNC_CLIENT_WINS};
+
+    (void)state;
+    run(r.left, "INSERT INTO p VALUES(1,'p'),(2,'q')");
+    run(r.left, "INSERT INTO c VALUES(3,1,'c')");
+    settle(&r);
+    ahead(r.middle, 30);
+    run(r.middle, "UPDATE c SET p=2");
+    run(r.middle, "DELETE FROM p WHERE id=1");
+    run(r.left, "UPDATE c SET v='kept'");
+    OK(csync_sync(r.left, r.middle, &keep, NULL, err));
+    assert_parked(r.left, "{\"id\":3} foreign key");
+    assert_int_equal(number(r.left, "SELECT count(*) FROM _sync_parked WHERE seq=0"), 0);
+    close_all(&r);
+}
+
 /* The relay does not have the parent table's row when the child passes through it. */
 static void a_relay_passes_on_the_child_that_it_cannot_hold(void **state)
 {
@@ -575,6 +595,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_child_waits_for_its_parent_on_every_replica),
+        cmocka_unit_test(a_decision_that_waits_has_the_seq_of_its_head),
         cmocka_unit_test(a_relay_passes_on_the_child_that_it_cannot_hold),
         cmocka_unit_test(of_three_rows_with_one_value_the_latest_is_visible),
         cmocka_unit_test(rows_that_swap_their_values_arrive_swapped),

@@ -38,25 +38,35 @@ static int remove_row(cs_pg *b, cs_table *t, const csync_change *change, csync_e
 {
     csync_change gone = *change;
     const char *reason = NULL;
+    int held = 0;
     int rc = pg_park_children(b, t, 1, err);
 
     gone.operation = CSYNC_DELETE;
     gone.payload = NULL;
     if (rc == CSYNC_OK)
         rc = pg_read_key(b, t, change->pk, &reason, err);
-    return rc == CSYNC_OK ? pg_write_row(b, t, &gone, &reason, err) : rc;
+    if (rc == CSYNC_OK)
+        rc = pg_is_referred_to(b, t, &held, err);
+    if (rc == CSYNC_OK)
+        rc = pg_read_key(b, t, change->pk, &reason, err);
+    return rc == CSYNC_OK && !held ? pg_write_row(b, t, &gone, &reason, err) : rc;
 }
 
 int pg_park(cs_pg *b, cs_table *t, const csync_change *change, const char *reason,
             const char *message, csync_error *err)
 {
+    csync_change winner = *change;
+    cs_head head;
     int64_t id = 0;
-    int rc = pg_park_supersede(b, t, err);
+    int rc = pg_head_get(b, t, &head, NULL, err);
 
+    winner.seq = head.stamp.seq; /* a decision has none of its own until it is logged */
+    if (rc == CSYNC_OK)
+        rc = pg_park_supersede(b, t, err);
     if (rc == CSYNC_OK && change->operation != CSYNC_DELETE)
         rc = remove_row(b, t, change, err);
     if (rc == CSYNC_OK)
-        rc = pg_park_add(b, change, b->pk.data, reason, message, &id, err);
+        rc = pg_park_add(b, &winner, b->pk.data, reason, message, &id, err);
     return rc == CSYNC_OK ? pg_head_set_parked(b, t, id, err) : rc;
 }
 

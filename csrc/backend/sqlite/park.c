@@ -92,16 +92,18 @@ static int remove_row(cs_sqlite *b, cs_table *t, const csync_change *change, csy
 int sq_park(cs_sqlite *b, cs_table *t, const csync_change *change, const char *reason,
             const char *message, csync_error *err)
 {
+    csync_change winner = *change;
     cs_head head;
     int64_t old = 0, id = 0;
     int rc = sq_head_get(b, t, &head, &old, err);
 
+    winner.seq = head.stamp.seq; /* a decision has none of its own until it is logged */
     if (rc == CSYNC_OK && old)
         rc = drop_entry(b, old, err);
     if (rc == CSYNC_OK && change->operation != CSYNC_DELETE)
         rc = remove_row(b, t, change, err);
     if (rc == CSYNC_OK)
-        rc = sq_park_add(b, change, reason, message, &id, err);
+        rc = sq_park_add(b, &winner, reason, message, &id, err);
     return rc == CSYNC_OK ? sq_head_set_parked(b, t, id, err) : rc;
 }
 

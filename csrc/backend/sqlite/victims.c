@@ -51,9 +51,10 @@ int sq_victims_collect(cs_sqlite *b, sqlite3_stmt *stmt, cs_table *t, cs_row_lis
     return rc;
 }
 
-static int collect_through(cs_sqlite *b, cs_table *t, cs_table *child, const cs_foreign_key *fk,
+static int collect_through(cs_backend *base, cs_table *t, cs_table *child, const cs_foreign_key *fk,
                            cs_row_list *out, csync_error *err)
 {
+    cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
     sqlite3_stmt *stmt = NULL;
     cs_buf sql = {0};
@@ -72,27 +73,10 @@ static int collect_through(cs_sqlite *b, cs_table *t, cs_table *child, const cs_
     return rc;
 }
 
-static int forbids(const cs_foreign_key *fk)
-{
-    return fk->on_delete == CS_FK_NO_ACTION || fk->on_delete == CS_FK_RESTRICT;
-}
-
 /* Adds the rows that refer to the row in b->key. */
 static int collect_children(cs_sqlite *b, cs_table *t, int all, cs_row_list *out, csync_error *err)
 {
-    int rc = CSYNC_OK;
-
-    for (size_t i = 0; i < b->base.table_count; i++) {
-        cs_table *child = b->base.tables[i];
-
-        for (size_t k = 0; rc == CSYNC_OK && k < child->fk_count; k++) {
-            const cs_foreign_key *fk = &child->fks[k];
-
-            if (strcmp(fk->parent, t->name) == 0 && (all || forbids(fk)))
-                rc = collect_through(b, t, child, fk, out, err);
-        }
-    }
-    return rc;
+    return cs_row_list_children(&b->base, t, all, collect_through, out, err);
 }
 
 enum { STAYS, PARKED, LEAVING }; /* what becomes of a row */
