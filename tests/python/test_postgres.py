@@ -505,6 +505,21 @@ def test_a_client_whose_clock_is_ahead_is_corrected_and_goes_on(pg_replica, repl
     assert client.execute("SELECT text FROM note") == [("later",)]
 
 
+def test_a_row_that_an_untracked_tables_row_would_go_with_stays(pg_replica, replica):
+    client = replica(MAIL.format(" UNIQUE", ""), "mail")
+    server = pg_replica(MAIL.format(" UNIQUE", ""), "mail")
+    run(client, "INSERT INTO mail VALUES (1,'ann')")
+    settled(client, server)
+    server.sql("CREATE TABLE letter(id int PRIMARY KEY, mail int REFERENCES mail(id) ON DELETE CASCADE)")
+    server.sql("INSERT INTO letter VALUES (10,1)")
+    client.execute("UPDATE mail SET address='bob' WHERE id=1")
+    wait_a_moment()
+    server.execute("INSERT INTO mail VALUES (2,'bob')")
+    client.sync(server)
+    assert parked(server) == [(1, "unique")]
+    assert server.sql("SELECT id FROM letter") == ["10"]
+
+
 LATE = "DEFERRABLE INITIALLY DEFERRED"
 CIRCLE = {
     "sqlite": f"CREATE TABLE a(id INTEGER PRIMARY KEY, b INTEGER REFERENCES b(id) {LATE});"
