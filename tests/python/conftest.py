@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import pathlib
+import signal
 import sqlite3
 
 import hypothesis
@@ -33,6 +34,8 @@ hypothesis.settings.load_profile(os.environ.get("CSYNC_TEST_PROFILE", "default")
 
 def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error")
+    # A shell starts what runs in the background with SIGINT ignored, which Python and its children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():
