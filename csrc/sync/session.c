@@ -315,8 +315,7 @@ static void end_push(csync_session *s)
     start_phase(s, SNAPSHOT);
 }
 
-/* From the first session that would push on, also if there is nothing to push yet: what is deleted by the next one
- * must not be forgotten before it. */
+/* A session that would push but has nothing to: what is deleted before the next one must not be forgotten before it. */
 static int count_peer(csync *c, void *ctx, csync_error *err)
 {
     const csync_session *s = ctx;
@@ -373,9 +372,7 @@ static int prepare_push(csync_session *s, csync_error *err)
     if (rc != CSYNC_OK)
         return rc;
     batch = s->push.batch;
-    if (!s->push.counted)
-        rc = cs_replica_write(s->replica, count_peer, s, err);
-    if (rc == CSYNC_OK && s->push.whole && !s->push.cursor.len)
+    if (s->push.whole && !s->push.cursor.len)
         rc = cs_replica_write(s->replica, note_unheard, s, err);
     if (rc != CSYNC_OK)
         return rc;
@@ -390,7 +387,7 @@ static int prepare_push(csync_session *s, csync_error *err)
         return CSYNC_OK;
     drop_batch(s);
     end_push(s);
-    return CSYNC_OK;
+    return s->push.counted ? CSYNC_OK : cs_replica_write(s->replica, count_peer, s, err);
 }
 
 static int offer_batch(csync_session *s, csync_step *step, csync_error *err)
