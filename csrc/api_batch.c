@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "codec/canonical.h"
+#include "codec/heard.h"
 #include "codec/text_list.h"
 #include "codec/wire.h"
 
@@ -68,6 +69,7 @@ int csync_batch_get_info(const csync_batch *batch, csync_batch_info *out)
     own.key = batch->key;
     own.compare = batch->compare;
     own.tables = batch->tables;
+    own.heard = batch->heard;
     CS_STRUCT_OUT(out, &own);
     return CSYNC_OK;
 }
@@ -97,15 +99,16 @@ static int check_info(const csync_batch_info *info, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "the floor \"%.40s\" is no timestamp", info->floor);
     if (!is_hash(info->hash))
         return cs_fail(err, CSYNC_EINVAL, "the hash is no SHA-256 in hex");
-    return info->tables ? cs_text_list_has(info->tables, NULL, &has, err) : CSYNC_OK;
+    rc = info->tables ? cs_text_list_has(info->tables, NULL, &has, err) : CSYNC_OK;
+    return rc == CSYNC_OK && info->heard ? cs_heard_each(info->heard, NULL, NULL, err) : rc;
 }
 
 /* The texts of `info`, copied into the batch's arena. */
 static int copy_texts(csync_batch *batch, csync_batch_info *info, csync_error *err)
 {
-    const char **const texts[] = {&info->origin,      &info->epoch, &info->from_epoch,
-                                  &info->peer_epoch,  &info->floor, &info->cursor,
-                                  &info->from_cursor, &info->key,   &info->tables};
+    const char **const texts[] = {
+        &info->origin, &info->epoch,       &info->from_epoch, &info->peer_epoch, &info->floor,
+        &info->cursor, &info->from_cursor, &info->key,        &info->tables,     &info->heard};
     int rc = CSYNC_OK;
 
     for (size_t i = 0; rc == CSYNC_OK && i < sizeof texts / sizeof *texts; i++)
@@ -145,6 +148,7 @@ int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync
     batch->key = own.key;
     batch->compare = own.compare != 0;
     batch->tables = own.tables;
+    batch->heard = own.heard;
     return CSYNC_OK;
 }
 

@@ -244,6 +244,9 @@ typedef struct csync_batch_info {
     int compare; /* of a push: refuse a change (CSYNC_CONFLICT) whose base is not the receiver's row */
     const char *tables; /* of the last page of a snapshot: JSON array of the names of all tables that it is of; in a
                            table that is not named nothing was deleted; NULL: none is known */
+    const char *heard; /* JSON array of texts "ORIGIN VERSION TS": its maker has heard of all deletes up to that
+                          version of that replica's log; TS not 0: from a snapshot, so whoever reads its maker's log
+                          does not hear of those up to TS (milliseconds) that were forgotten; NULL: none */
 } csync_batch_info;
 
 /* An empty batch. */

@@ -11,6 +11,7 @@
 #include "csync.h"
 #include "model/change.h"
 #include "model/epoch.h"
+#include "model/heard.h"
 #include "model/table.h"
 
 typedef struct cs_backend cs_backend;
@@ -56,6 +57,8 @@ typedef struct cs_peer {
     int64_t id; /* 0: not stored yet */
     cs_position pulled; /* this replica has the peer's log up to here, asked for or pushed by the peer */
     cs_position pushed; /* the peer has this replica's log up to here, as far as this replica knows */
+    int64_t heard; /* ... and has heard of every delete in it up to this version */
+    int asked; /* this replica asks it for changes */
     int unheard; /* it was given every row, but not the deletes that are forgotten here; what it has is not
                     read yet */
 } cs_peer;
@@ -208,6 +211,9 @@ typedef struct cs_backend_ops {
 
     int (*peer_get)(cs_backend *b, const char *peer, cs_peer *out, csync_error *err);
     int (*peer_put)(cs_backend *b, const char *peer, cs_peer *value, csync_error *err);
+    /* Visits which deletes of others this replica has heard of: of the peers that it asks, and from snapshots. */
+    int (*heard)(cs_backend *b, cs_heard_visit visit, void *ctx, csync_error *err);
+    int (*heard_put)(cs_backend *b, const cs_heard *heard, csync_error *err); /* from a snapshot */
     int (*other_peers)(cs_backend *b, const char *peer, int *found, csync_error *err);
     /* What was answered to the last push of a peer; *found 0: its key was another. */
     int (*reply_get)(cs_backend *b, int64_t peer, const char *key, cs_buf *reply, int *found,

@@ -15,6 +15,7 @@
     X(LOG_FLOOR, "a trimmed log does not answer positions before its floor")                       \
     X(TOMBSTONE_FLOOR, "an unknown old row of somebody who has not seen our deletes is deleted")   \
     X(UNSEEN, "old rows that a snapshot lacks were deleted there")                                 \
+    X(INHERIT, "who read a snapshot is as careful as its maker with what others have not heard")   \
     X(WHOLE, "what position and log cannot bridge, all heads do")                                  \
     X(OFFER_AGAIN, "what a restored peer may have lost is offered to it again")                    \
     X(COMPARE, "a push that compares is refused where the row is another than its base")           \

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/heard.h"
 #include "codec/text_list.h"
 #include "codec/wire.h"
 #include "codec/wire_reader.h"
@@ -23,6 +24,7 @@ enum {
     KEY,
     COMPARE,
     TABLES,
+    HEARD,
     ORIGIN_ID,
     FIELDS
 };
@@ -38,12 +40,12 @@ static const cs_field fields[FIELDS] = {
     {"\"floor\":", 8},        {"\"cursor\":", 9},
     {"\"fromCursor\":", 13},  {"\"idempotencyKey\":", 17},
     {"\"compare\":", 10},     {"\"tables\":", 9},
-    {"\"originId\":", 11},
+    {"\"heard\":", 8},        {"\"originId\":", 11},
 };
 static const char *const field_names[FIELDS] = {
-    "changes",    "fromVersion",    "toVersion",   "hasMore",   "hash",     "origin",
-    "epoch",      "fromEpoch",      "peerVersion", "peerEpoch", "floor",    "cursor",
-    "fromCursor", "idempotencyKey", "compare",     "tables",    "originId",
+    "changes",    "fromVersion",    "toVersion",   "hasMore",   "hash",  "origin",
+    "epoch",      "fromEpoch",      "peerVersion", "peerEpoch", "floor", "cursor",
+    "fromCursor", "idempotencyKey", "compare",     "tables",    "heard", "originId",
 };
 
 static int read_changes(cs_reader *r)
@@ -136,25 +138,34 @@ static int read_time(cs_reader *r, const char **out)
     return cs_scan_fault(&r->s, "this is no timestamp");
 }
 
+static int check_list(int field, const char *json, csync_error *err)
+{
+    int has = 0;
+
+    return field == HEARD ? cs_heard_each(json, NULL, NULL, err)
+                          : cs_text_list_has(json, NULL, &has, err);
+}
+
 /* The array as it stands. */
-static int read_tables(cs_reader *r, const char **out)
+static int read_list(cs_reader *r, int field, const char **out)
 {
     const char *from = r->s.p;
     csync_error why = CSYNC_ERROR_INIT;
-    int rc = cs_scan_value(&r->s, 1), has = 0;
+    int rc = cs_scan_value(&r->s, 1);
 
     if (rc != CSYNC_OK)
         return rc;
     *out = cs_arena_copy(&r->batch->arena, from, (size_t)(r->s.p - from));
     if (!*out)
         return cs_reader_nomem(r);
-    rc = cs_text_list_has(*out, NULL, &has, &why);
+    rc = check_list(field, *out, &why);
     if (rc == CSYNC_ENOMEM)
         return cs_reader_nomem(r);
     if (rc == CSYNC_OK)
         return rc;
     r->s.p = from;
-    return cs_scan_fault(&r->s, "this is no list of names");
+    return cs_scan_fault(&r->s, field == HEARD ? "this is no list of what was heard"
+                                               : "this is no list of names");
 }
 
 static int read_field(cs_reader *r, int field)
@@ -190,7 +201,9 @@ static int read_field(cs_reader *r, int field)
     case FROM_CURSOR:
         return read_text(r, SIZE_MAX, &b->from_cursor);
     case TABLES:
-        return read_tables(r, &b->tables);
+        return read_list(r, field, &b->tables);
+    case HEARD:
+        return read_list(r, field, &b->heard);
     case KEY:
         return read_text(r, KEY_MAX, &b->key);
     default:

@@ -86,6 +86,14 @@ static void put_text(cs_buf *out, const char *name, const char *text)
     cs_put_string(out, text, strlen(text));
 }
 
+static void put_list(cs_buf *out, const char *name, const char *json)
+{
+    if (!json)
+        return;
+    cs_buf_puts(out, name);
+    cs_buf_puts(out, json);
+}
+
 static void write_info(cs_buf *out, const csync_batch *batch)
 {
     if (batch->has_info) {
@@ -113,10 +121,8 @@ static void write_info(cs_buf *out, const csync_batch *batch)
     put_text(out, ",\"idempotencyKey\":", batch->key);
     if (batch->compare)
         cs_buf_puts(out, ",\"compare\":true");
-    if (batch->tables) {
-        cs_buf_puts(out, ",\"tables\":");
-        cs_buf_puts(out, batch->tables);
-    }
+    put_list(out, ",\"tables\":", batch->tables);
+    put_list(out, ",\"heard\":", batch->heard);
 }
 
 void cs_batch_write(cs_buf *out, const csync_batch *batch)

@@ -135,8 +135,7 @@ static int decide(csync *c, answering *w, csync_error *err)
                           .options = w->a->options,
                           .peer = &w->peer,
                           .pulling = 1,
-                          .answering = 1,
-                          .fresh = 1};
+                          .answering = 1};
     int rc = w->rows->count ? cs_changes_enter(&changes, err) : CSYNC_OK;
 
     if (rc == CSYNC_OK && w->rows->count) {

@@ -10,6 +10,7 @@
 #include "codec/wire.h"
 #include "model/outcome.h"
 #include "sync/changes.h"
+#include "sync/heard.h"
 
 #define UNSEEN_AT_ONCE 1000
 
@@ -108,9 +109,7 @@ static int check_snapshot(csync *c, work *w, csync_error *err)
         return CSYNC_OK;
     s->number = -1;
     s->at = cs_batch_to(batch);
-    if (batch->floor)
-        (void)cs_time_parse(batch->floor, strlen(batch->floor), &s->floor_ts);
-    return CSYNC_OK;
+    return cs_heard_floor(batch, &s->floor_ts, err);
 }
 
 static int check_position(csync *c, work *w, csync_error *err)
@@ -135,16 +134,21 @@ static int check_fresh(csync *c, work *w, csync_error *err)
     const csync_batch *batch = w->a->batch;
     cs_position said = batch->has_peer ? cs_batch_peer(batch) : w->peer.pushed;
     int64_t knew = 0, knows = 0;
+    int fresh;
     cs_floors floors;
     int rc = c->backend->ops->floors(c->backend, &floors, err);
 
+    if (rc == CSYNC_OK)
+        rc = cs_heard_suspect(c, batch, &w->changes.suspect_ts, err);
     if (rc != CSYNC_OK || !floors.tombstones)
         return rc;
     rc = cs_known_version(c, &said, &knew, err);
     if (rc == CSYNC_OK)
         rc = cs_known_version(c, &w->peer.pushed, &knows, err);
-    w->changes.fresh = knew >= floors.tombstones && !w->peer.unheard;
-    w->stale = !w->changes.fresh && !w->peer.unheard && knows >= floors.tombstones;
+    fresh = knew >= floors.tombstones && !w->peer.unheard;
+    if (!fresh && floors.tombstone_ts > w->changes.suspect_ts)
+        w->changes.suspect_ts = floors.tombstone_ts;
+    w->stale = !fresh && !w->peer.unheard && knows >= floors.tombstones;
     w->a->dropped |= w->stale;
     return rc;
 }
@@ -186,6 +190,18 @@ static int settle_peer(csync *c, work *w, csync_error *err)
     return w->a->peer && !w->peer.id ? store_peer(c, w, err) : CSYNC_OK;
 }
 
+/* Whoever is given every row stands further on in the log, but has not heard of the deletes between. */
+static void note_heard(work *w)
+{
+    const csync_batch *batch = w->a->batch;
+    cs_peer *peer = &w->peer;
+    int leads_on = peer->pulled.version == 0 || peer->pulled.version == peer->heard;
+
+    if (is_snapshot(w) ? !batch->has_more : leads_on && !batch->cursor)
+        peer->heard = w->next.version;
+    peer->asked |= w->a->pulling;
+}
+
 /* The position moves with the last page of a snapshot, and stops before the first conflict of a push. */
 static void move_position(work *w)
 {
@@ -203,6 +219,7 @@ static void move_position(work *w)
     }
     if (is_snapshot(w) && !w->a->batch->has_more)
         w->next = w->snapshot.at;
+    note_heard(w);
     w->peer.pulled = w->next;
 }
 
@@ -299,6 +316,8 @@ static int go_on_snapshot(csync *c, work *w, csync_error *err)
     rc = mark_seen(c, w, err);
     if (rc == CSYNC_OK && !w->a->batch->has_more) {
         rc = delete_unseen(c, w, err);
+        if (rc == CSYNC_OK)
+            rc = cs_heard_inherit(c, w->a->batch, s->at.version, err);
         s->number = 0;
     }
     cs_buf_clear(&s->cursor);
@@ -484,7 +503,6 @@ static int apply_in_transaction(csync *c, void *ctx, csync_error *err)
     work *w = ctx;
     int rc = 1;
 
-    w->changes.fresh = 1;
     if (w->a->peer)
         rc = receive(c, w, err);
     if (rc == 1)

@@ -197,11 +197,10 @@ static int keep_losers(cs_changes *w, csync_error *err)
 /* ---- rows that were deleted here, which is forgotten ---- */
 
 /* An unknown row that is not newer than what was forgotten. A new row of whoever pushes was never here. */
-static int is_forgotten(const cs_changes *w, const cs_item *item, const cs_floors *floors)
+static int is_forgotten(const cs_changes *w, const cs_item *item)
 {
     return item->table && !item->status && !item->head.found && item->change->pub.payload &&
-           item->change->ts <= floors->tombstone_ts &&
-           !(is_authors(w, item) && !item->change->pub.base);
+           item->change->ts <= w->suspect_ts && !(is_authors(w, item) && !item->change->pub.base);
 }
 
 static int add_delete(csync_batch *deletes, const csync_change *of, const char *origin,
@@ -263,20 +262,20 @@ static int audit_forgotten(cs_changes *w, const csync_change *loser, const csync
     return b->ops->conflict_add(b, &conflict, err);
 }
 
-static int delete_forgotten(cs_changes *w, const cs_floors *floors, csync_error *err)
+static int delete_forgotten(cs_changes *w, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
     csync_batch *deletes = cs_batch_create();
     size_t n = 0;
-    int rc = deletes ? b->ops->raise_clock(b, floors->tombstone_ts + 1, err) : cs_fail_nomem(err);
+    int rc = deletes ? b->ops->raise_clock(b, w->suspect_ts + 1, err) : cs_fail_nomem(err);
 
     for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++)
-        if (is_forgotten(w, &w->items[i], floors))
+        if (is_forgotten(w, &w->items[i]))
             rc = add_delete(deletes, &w->items[i].change->pub, b->origin, err);
     if (rc == CSYNC_OK && deletes->count)
         rc = merge_deletes(w, deletes, err);
     for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++) {
-        if (!is_forgotten(w, &w->items[i], floors))
+        if (!is_forgotten(w, &w->items[i]))
             continue;
         w->items[i].status = CSYNC_LOST;
         rc = audit_forgotten(w, &w->items[i].change->pub, &deletes->items[n++].pub, err);
@@ -288,13 +287,9 @@ static int delete_forgotten(cs_changes *w, const cs_floors *floors, csync_error 
 static int meet_forgotten(cs_changes *w, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
-    cs_floors floors;
-    int rc = b->ops->floors(b, &floors, err);
+    int rc = b->ops->heads_get(b, w->items, w->count, err);
 
-    if (rc != CSYNC_OK || !floors.tombstones || !CS_RULE(TOMBSTONE_FLOOR))
-        return rc;
-    rc = b->ops->heads_get(b, w->items, w->count, err);
-    return rc == CSYNC_OK ? delete_forgotten(w, &floors, err) : rc;
+    return rc == CSYNC_OK ? delete_forgotten(w, err) : rc;
 }
 
 int cs_changes_delete(cs_changes *w, csync_batch *about, csync_error *err)
@@ -537,7 +532,7 @@ int cs_changes_enter(cs_changes *w, csync_error *err)
         rc = check_clock(w, err);
     if (rc == CSYNC_OK && !w->pulling && w->batch->compare)
         rc = refuse_conflicts(w, err);
-    if (rc == CSYNC_OK && !w->fresh)
+    if (rc == CSYNC_OK && w->suspect_ts && CS_RULE(TOMBSTONE_FLOOR))
         rc = meet_forgotten(w, err);
     if (rc == CSYNC_OK && !w->pulling && w->batch->origin)
         rc = keep_losers(w, err);

@@ -15,7 +15,8 @@ typedef struct cs_changes {
     const csync_sync_options *options;
     const cs_peer *peer; /* whom they come from; NULL: nobody in particular */
     int pulling; /* this replica asked for them; else it is the peer that pushes */
-    int fresh; /* their maker knew of every delete that is forgotten here */
+    int64_t suspect_ts; /* unknown rows up to this timestamp may have been deleted, of which their maker has not
+                           heard; 0: it has heard of every delete that is forgotten here */
     int more; /* another batch follows */
     int answering; /* they came with the answer to a push */
     int (*tick)(void *ctx, int64_t done, csync_error *err); /* may be NULL */

@@ -10,6 +10,7 @@
 #include "codec/text_list.h"
 #include "codec/wire.h"
 #include "sync/apply.h"
+#include "sync/heard.h"
 
 /* A client that stays where it is is noted so often. */
 #define SILENCE_MS 3600000
@@ -204,6 +205,8 @@ static int read_page(csync *c, void *ctx, csync_error *err)
         rc = b->ops->client_get(b, s->fetch->origin, &s->contact, err);
     if (rc == CSYNC_OK && s->fetch->origin)
         rc = put_peer(s->batch, &s->peer.pulled, err);
+    if (rc == CSYNC_OK)
+        rc = cs_heard_say(c, s->batch, err);
     return rc == CSYNC_OK ? put_floor(c, s->batch, err) : rc;
 }
 
@@ -342,6 +345,8 @@ static int read_push(csync *c, void *ctx, csync_error *err)
     rc = push->whole ? read_whole(c, p, &peer, err) : read_tail(c, p, &peer, err);
     if (rc == CSYNC_OK)
         rc = put_peer(push->batch, &peer.pulled, err);
+    if (rc == CSYNC_OK)
+        rc = cs_heard_say(c, push->batch, err);
     if (rc == CSYNC_OK)
         rc = b->ops->client_get(b, push->peer, &contact, err);
     push->counted = contact.goes_there;

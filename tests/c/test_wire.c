@@ -326,6 +326,13 @@ static void set_info__checks_what_it_gets(void **state)
     assert_int_equal(csync_batch_set_info(batch, &info, NULL), CSYNC_EINVAL);
     memset(info.hash, 'a', sizeof info.hash);
     assert_int_equal(csync_batch_set_info(batch, &info, NULL), CSYNC_EINVAL);
+    info.hash[0] = 0;
+    info.heard = "[\"me 1 0\"]";
+    assert_int_equal(csync_batch_set_info(batch, &info, NULL), CSYNC_OK);
+    assert_int_equal(csync_batch_get_info(batch, &got), CSYNC_OK);
+    assert_string_equal(got.heard, info.heard);
+    info.heard = "[\"me\"]";
+    assert_int_equal(csync_batch_set_info(batch, &info, NULL), CSYNC_EINVAL);
     csync_batch_free(batch);
 }
 
@@ -402,6 +409,7 @@ static void from_json__takes_either_spelling_in_any_order(void **state)
 static void from_json__reads_the_info(void **state)
 {
     csync_batch *batch = read_ok("{\"OriginId\":\"me\",\"Changes\":[]}");
+    char *json;
 
     (void)state;
     assert_string_equal(batch->origin, "me");
@@ -416,6 +424,12 @@ static void from_json__reads_the_info(void **state)
     batch = read_ok("{\"changes\":[],\"hash\":"
                     "\"0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef\"}");
     assert_string_equal(batch->hash, HASH64);
+    csync_batch_free(batch);
+    batch = read_ok("{\"changes\":[],\"tables\":[\"a\"],\"heard\":[\"me 7 0\",\"you 9 12\"]}");
+    assert_string_equal(batch->heard, "[\"me 7 0\",\"you 9 12\"]");
+    json = json_of(batch);
+    assert_non_null(strstr(json, ",\"tables\":[\"a\"],\"heard\":[\"me 7 0\",\"you 9 12\"]}"));
+    csync_free(json);
     csync_batch_free(batch);
 }
 
@@ -439,6 +453,15 @@ static const struct {
     {"{\"changes\":[],\"hash\":\"12\"}", "hash: this is no SHA-256"},
     {"{\"changes\":[],\"hash\":\"" HASH64 "0\"}", "hash: this is no SHA-256"},
     {"{\"changes\":[],\"hasMore\":1}", "hasMore: "},
+    {"{\"changes\":[],\"tables\":[1]}", "tables: this is no list of names"},
+    {"{\"changes\":[],\"heard\":\"me 1 0\"}", "heard: this is no list of what was heard"},
+    {"{\"changes\":[],\"heard\":[\"me 1\"]}", "heard: this is no list of what was heard"},
+    {"{\"changes\":[],\"heard\":[\"me 1 0 \"]}", "heard: this is no list of what was heard"},
+    {"{\"changes\":[],\"heard\":[\"me -1 0\"]}", "heard: this is no list of what was heard"},
+    {"{\"changes\":[],\"heard\":[\"me 9223372036854775808 0\"]}",
+     "heard: this is no list of what was heard"},
+    {"{\"changes\":[],\"heard\":[\" 1 0\"]}", "heard: this is no list of what was heard"},
+    {"{\"changes\":[],\"heard\":[\"" HASH64 "0 1 0\"]}", "heard: this is no list of what was heard"},
     {"{\"changes\":[],\"fromVersion\":-1}", "fromVersion: this is no integer"},
     {"{\"changes\":[],\"fromVersion\":1.0}", "fromVersion: this is no integer"},
     {"{\"changes\":[],\"fromVersion\":9223372036854775808}", "fromVersion: this is no integer"},

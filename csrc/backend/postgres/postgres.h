@@ -245,6 +245,8 @@ int pg_reply_get(cs_backend *base, int64_t peer, const char *key, cs_buf *reply,
                  csync_error *err);
 int pg_reply_put(cs_backend *base, int64_t peer, const char *key, const char *reply,
                  csync_error *err);
+int pg_heard(cs_backend *base, cs_heard_visit visit, void *ctx, csync_error *err);
+int pg_heard_put(cs_backend *base, const cs_heard *heard, csync_error *err);
 int pg_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *err);
 int pg_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error *err);
 int pg_other_peers(cs_backend *base, const char *peer, int *found, csync_error *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
+#include "base/text.h"
 
 int pg_state_text(cs_pg *b, const char *key, char *out, size_t size, csync_error *err)
 {
@@ -119,13 +120,15 @@ int pg_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
     pg_text(&a, peer);
     rc = pg_run(
         b,
-        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard FROM csync._sync_peers WHERE peer=$1",
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked FROM csync._sync_peers WHERE peer=$1",
         &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r)) {
         out->id = pg_cell_int(b, r, 0, 0);
         out->pulled = cs_position_make(pg_cell_int(b, r, 0, 1), pg_cell(b, r, 0, 2));
         out->pushed = cs_position_make(pg_cell_int(b, r, 0, 3), pg_cell(b, r, 0, 4));
         out->unheard = (int)pg_cell_int(b, r, 0, 5);
+        out->heard = pg_cell_int(b, r, 0, 6);
+        out->asked = (int)pg_cell_int(b, r, 0, 7);
     }
     pg_clear(b, r);
     return rc;
@@ -143,18 +146,53 @@ int pg_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     pg_int(&a, value->pushed.version);
     pg_text(&a, value->pushed.epoch);
     pg_int(&a, value->unheard);
+    pg_int(&a, value->heard);
+    pg_int(&a, value->asked);
     rc = pg_query_int(
         b,
         "INSERT INTO csync._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,"
-        "unheard,last_seen) VALUES($1,$2,$3,$4,$5,$6,csync._sync_time(csync._sync_wall())) ON "
+        "unheard,heard,asked,last_seen) VALUES($1,$2,$3,$4,$5,$6,$7,$8,csync._sync_time(csync._sync_wall())) ON "
         "CONFLICT(peer) DO UPDATE SET pulled=excluded.pulled,"
         "pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
-        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,"
+        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,heard=excluded.heard,asked=excluded.asked,"
         "last_seen=excluded.last_seen RETURNING id",
         &a, &value->id, NULL, err);
     if (rc == CSYNC_OK)
         rc = pg_state_put_int(b, "last_server_version", value->pulled.version, err);
     return rc == CSYNC_OK ? pg_state_put_int(b, "last_push_version", value->pushed.version, err) : rc;
+}
+
+int pg_heard(cs_backend *base, cs_heard_visit visit, void *ctx, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)base;
+    PGresult *r;
+    int rc = pg_run(b,
+                    "SELECT origin,version,ts FROM csync._sync_heard UNION ALL "
+                    "SELECT peer,heard,0 FROM csync._sync_peers WHERE asked<>0 AND heard>0",
+                    NULL, &r, err);
+
+    for (int i = 0; rc == CSYNC_OK && i < pg_rows(b, r); i++) {
+        cs_heard heard = {.version = pg_cell_int(b, r, i, 1), .ts = pg_cell_int(b, r, i, 2)};
+
+        cs_text_copy(heard.origin, sizeof heard.origin, pg_cell(b, r, i, 0));
+        rc = visit(ctx, &heard, err);
+    }
+    pg_clear(b, r);
+    return rc;
+}
+
+int pg_heard_put(cs_backend *base, const cs_heard *heard, csync_error *err)
+{
+    pg_args a = {.count = 0};
+
+    pg_text(&a, heard->origin);
+    pg_int(&a, heard->version);
+    pg_int(&a, heard->ts);
+    return pg_run(
+        (cs_pg *)base,
+        "INSERT INTO csync._sync_heard(origin,version,ts) VALUES($1,$2,$3) ON CONFLICT(origin) DO "
+        "UPDATE SET version=excluded.version,ts=greatest(_sync_heard.ts,excluded.ts)",
+        &a, NULL, err);
 }
 
 int pg_other_peers(cs_backend *base, const char *peer, int *found, csync_error *err)

@@ -59,6 +59,8 @@ enum sq_fixed {
     SQ_PEER_GET,
     SQ_PEER_PUT,
     SQ_PEER_OTHER,
+    SQ_HEARD,
+    SQ_HEARD_PUT,
     SQ_EPOCH_ADD,
     SQ_EPOCH_GET,
     SQ_EPOCH_NEWEST,
@@ -246,6 +248,8 @@ int sq_wall_clock(cs_backend *b, int64_t *ts, csync_error *err);
 int sq_reply_get(cs_backend *b, int64_t peer, const char *key, cs_buf *reply, int *found,
                  csync_error *err);
 int sq_reply_put(cs_backend *b, int64_t peer, const char *key, const char *reply, csync_error *err);
+int sq_heard(cs_backend *b, cs_heard_visit visit, void *ctx, csync_error *err);
+int sq_heard_put(cs_backend *b, const cs_heard *heard, csync_error *err);
 int sq_peer_get(cs_backend *b, const char *peer, cs_peer *out, csync_error *err);
 int sq_peer_put(cs_backend *b, const char *peer, cs_peer *value, csync_error *err);
 int sq_other_peers(cs_backend *b, const char *peer, int *found, csync_error *err);

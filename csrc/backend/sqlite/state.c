@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rules.h"
+#include "base/text.h"
 
 int sq_state_text(cs_sqlite *b, const char *key, char *out, size_t size, csync_error *err)
 {
@@ -259,6 +260,8 @@ int sq_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
         out->pulled = cs_position_make(sqlite3_column_int64(stmt, 1), sq_column_text(b, stmt, 2));
         out->pushed = cs_position_make(sqlite3_column_int64(stmt, 3), sq_column_text(b, stmt, 4));
         out->unheard = sqlite3_column_int(stmt, 5);
+        out->heard = sqlite3_column_int64(stmt, 6);
+        out->asked = sqlite3_column_int(stmt, 7);
         rc = CSYNC_OK;
     }
     sqlite3_reset(stmt);
@@ -280,6 +283,8 @@ int sq_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     sqlite3_bind_int64(stmt, 4, value->pushed.version);
     sq_bind_text(b, stmt, 5, value->pushed.epoch);
     sqlite3_bind_int(stmt, 6, value->unheard);
+    sqlite3_bind_int64(stmt, 7, value->heard);
+    sqlite3_bind_int(stmt, 8, value->asked);
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
         value->id = sqlite3_column_int64(stmt, 0);
@@ -288,6 +293,42 @@ int sq_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     if (rc == CSYNC_OK)
         rc = sq_state_put_int(b, "last_server_version", value->pulled.version, err);
     return rc == CSYNC_OK ? sq_state_put_int(b, "last_push_version", value->pushed.version, err) : rc;
+}
+
+int sq_heard(cs_backend *base, cs_heard_visit visit, void *ctx, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    SQ_API(b);
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_HEARD, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    while ((rc = sq_step(b, stmt, err)) == 1) {
+        cs_heard heard = {.version = sqlite3_column_int64(stmt, 1),
+                          .ts = sqlite3_column_int64(stmt, 2)};
+
+        cs_text_copy(heard.origin, sizeof heard.origin, sq_column_text(b, stmt, 0));
+        rc = visit(ctx, &heard, err);
+        if (rc != CSYNC_OK)
+            break;
+    }
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+int sq_heard_put(cs_backend *base, const cs_heard *heard, csync_error *err)
+{
+    cs_sqlite *b = (cs_sqlite *)base;
+    sqlite3_stmt *stmt;
+    int rc = sq_fixed(b, SQ_HEARD_PUT, &stmt, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    sq_bind_text(b, stmt, 1, heard->origin);
+    sq_bind_int(b, stmt, 2, heard->version);
+    sq_bind_int(b, stmt, 3, heard->ts);
+    return sq_run(b, stmt, err);
 }
 
 int sq_other_peers(cs_backend *base, const char *peer, int *found, csync_error *err)

@@ -53,14 +53,19 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",
     [SQ_PEER_GET] =
-        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard FROM main._sync_peers WHERE peer=?1",
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked FROM main._sync_peers WHERE peer=?1",
     [SQ_PEER_PUT] =
         "INSERT INTO main._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,unheard,"
-        "last_seen) VALUES(?1,?2,?3,?4,?5,?6,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
+        "heard,asked,last_seen) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
         "pulled=excluded.pulled,pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
-        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,last_seen=excluded.last_seen "
+        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,heard=excluded.heard,asked=excluded.asked,last_seen=excluded.last_seen "
         "RETURNING id",
     [SQ_PEER_OTHER] = "SELECT 1 FROM main._sync_peers WHERE peer<>?1 LIMIT 1",
+    [SQ_HEARD] = "SELECT origin,version,ts FROM main._sync_heard UNION ALL "
+                 "SELECT peer,heard,0 FROM main._sync_peers WHERE asked AND heard>0",
+    [SQ_HEARD_PUT] =
+        "INSERT INTO main._sync_heard(origin,version,ts) VALUES(?1,?2,?3) ON CONFLICT(origin) DO "
+        "UPDATE SET version=excluded.version,ts=max(ts,excluded.ts)",
     [SQ_EPOCH_ADD] = "INSERT INTO main._sync_epochs(epoch,first_version) VALUES(?1,?2)",
     [SQ_EPOCH_GET] = "SELECT (SELECT min(n.first_version) FROM main._sync_epochs n WHERE n.id>e.id) "
                      "FROM main._sync_epochs e WHERE e.epoch=?1",

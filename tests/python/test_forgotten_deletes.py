@@ -1,0 +1,68 @@
+"""Whoever reads a snapshot never hears of the deletes that its maker has forgotten; they must not come back through it."""
+
+import pytest
+from note_table import NOTE
+from test_protocol import put, settle
+
+
+@pytest.fixture
+def world(replicas):
+    """A server that has forgotten the delete of row 1; a client that heard of it, and a stranger that has the row still."""
+    server, client, stranger, newcomer = replicas(NOTE, "note", count=4)
+    put(server, 1, 2)
+    settle(server, client, stranger)
+    server.forget_client(stranger.origin)
+    server.execute("DELETE FROM note WHERE id = 1")
+    put(server, 3)
+    for _ in range(2):
+        client.sync(server)
+    assert server.purge().tombstones == 1
+    return server, client, stranger, newcomer
+
+
+def ids(replica):
+    return [row[0] for row in replica.execute("SELECT id FROM note ORDER BY id")]
+
+
+@pytest.mark.parametrize("way", ["pull", "push"])
+def test_a_row_that_the_server_has_deleted_does_not_come_back_through_one_that_read_its_snapshot(world, way):
+    server, client, stranger, newcomer = world
+    assert newcomer.sync(server).resyncs == 1
+    newcomer.pull(stranger) if way == "pull" else stranger.push(newcomer)
+    assert ids(newcomer) == [2, 3]
+    assert [(c.strategy, c.loser.pk) for c in newcomer.conflicts()] == [("forgotten delete", {"id": 1})]
+    settle(server, newcomer)
+    assert [row[0] for row in settle(newcomer, stranger, client)] == [2, 3]
+
+
+def test_nor_through_one_that_read_a_snapshot_of_that_one(world, replicas):
+    server, client, stranger, newcomer = world
+    newcomer.sync(server)
+    (late,) = replicas(NOTE, "note", count=1)
+    put(newcomer, 4)
+    newcomer.execute("DELETE FROM note WHERE id = 4")
+    put(newcomer, 5)
+    for _ in range(2):
+        newcomer.sync(server)
+    assert newcomer.purge().entries > 0
+    assert late.sync(newcomer).resyncs == 1
+    late.pull(stranger)
+    assert ids(late) == [2, 3, 5]
+
+
+def test_an_old_row_from_somebody_who_heard_of_the_delete_in_the_log_is_taken(replicas):
+    """Made before the delete, it arrives after it, by a peer that read what the snapshot's reader did not."""
+    server, client, device, newcomer = replicas(NOTE, "note", count=4)
+    put(device, 9)
+    put(server, 1, 2)
+    client.sync(server)
+    server.execute("DELETE FROM note WHERE id = 1")
+    put(server, 3)
+    for _ in range(2):
+        client.sync(server)
+    assert server.purge().tombstones == 1
+    assert newcomer.sync(server).resyncs == 1
+    device.sync(client)
+    newcomer.sync(client)
+    assert ids(newcomer) == [2, 3, 9] and not newcomer.conflicts()
+    assert [row[0] for row in settle(server, client, newcomer)] == [2, 3, 9]
