@@ -644,6 +644,80 @@ CSYNC_API int csync_suppress_begin(csync *replica, csync_error *err);
 /* Ends it: commits, or rolls back when `commit` is 0. CSYNC_EMISUSE: not begun. */
 CSYNC_API int csync_suppress_end(csync *replica, int commit, csync_error *err);
 
+/* ---- The REST API, without sockets ------------------------------------------------------------------
+ * A request in, a response out, for any server to call: a WSGI or ASGI application, nginx's Lua, your own loop.
+ *   GET  /health
+ *   GET  /sync/changes?fromVersion=N[&batchSize=N][&epoch=E][&origin=O]    csync_changes
+ *   POST /sync/changes                                                  csync_apply; the answer is its outcome
+ *   GET  /sync/snapshot[?cursor=C][&batchSize=N][&origin=O]             csync_changes with a cursor
+ *   POST /sync/digest                                                   csync_digest
+ *   POST /sync/clients {"originId","lastSyncVersion"}                   csync_register_client
+ *   GET  /sync/state
+ * Each but the first takes db=NAME where there are several databases. What a request does wrong is answered by a problem
+ * document (RFC 9457) with the status that it means; its "code", "version", "expected" and "actual" are the csync_error. */
+
+typedef struct csync_api csync_api;
+
+typedef struct csync_api_options {
+    size_t struct_size;
+    int64_t max_body; /* bytes; a larger body is refused (413). 0: 16 MiB */
+} csync_api_options;
+
+enum {
+    CSYNC_MAY_READ = 1, /* changes, snapshots, digests, state; register as a client */
+    CSYNC_MAY_WRITE = 2 /* push */
+};
+
+/* What the bearer of a token may do. The same token may have several grants. */
+typedef struct csync_grant {
+    size_t struct_size;
+    const char *token_hash; /* SHA-256 of the token, in lower-case hex */
+    const char *client; /* it speaks for this origin alone, and pushes only what it made; NULL: for anybody (a relay) */
+    const char *database; /* NULL: every one */
+    int may; /* sum of CSYNC_MAY_... */
+} csync_grant;
+
+typedef struct csync_header {
+    const char *name, *value;
+} csync_header;
+
+typedef struct csync_request {
+    size_t struct_size;
+    const char *method; /* "GET" */
+    const char *path; /* "/sync/changes" */
+    const char *query; /* as it came, without '?'; NULL: none */
+    const csync_header *headers;
+    size_t header_count;
+    const char *body; /* need not end in a NUL */
+    size_t body_length;
+    int local; /* 1: it comes from this machine */
+} csync_request;
+
+typedef struct csync_response {
+    size_t struct_size;
+    int status;
+    const csync_header *headers;
+    size_t header_count;
+    const char *body;
+    size_t body_length;
+} csync_response;
+
+/* An API without databases and tokens. */
+CSYNC_API int csync_api_new(csync_api **out, const csync_api_options *options, csync_error *err);
+/* Serves `replica`, which has to outlive the API, as db=NAME. CSYNC_EINVAL: no name (1 to 64 characters of A-Z a-z 0-9
+ * _ . -), or taken. */
+CSYNC_API int csync_api_add(csync_api *api, const char *name, csync *replica, csync_error *err);
+/* From the first grant on every request but GET /health needs a token that may do it; without one only local requests
+ * are answered. */
+CSYNC_API int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err);
+/* Answers a request. Any number of threads at a time, once databases and grants are there: those on the same replica
+ * wait for each other. Fails only with CSYNC_EMISUSE and CSYNC_ENOMEM. */
+CSYNC_API int csync_api_handle(const csync_api *api, const csync_request *request,
+                               csync_response **out, csync_error *err);
+/* NULL is fine. */
+CSYNC_API void csync_response_free(csync_response *response);
+CSYNC_API void csync_api_free(csync_api *api);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 
+#include <time.h>
+
 #define MS_PER_DAY INT64_C(86400000)
 
 static void put_digits(char *out, unsigned value, int n)
@@ -144,4 +146,12 @@ int cs_time_parse(const char *text, size_t len, int64_t *ms)
         return -1;
     *ms = at;
     return 0;
+}
+
+int64_t cs_time_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }

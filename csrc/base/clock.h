@@ -14,4 +14,5 @@ void cs_time_format(int64_t ms, char out[CS_TIME_SIZE]);
  * Returns 0, or -1 when it is none, the date does not exist, or it lies outside the range above. A leap
  * second (:60) is read as :59.999. */
 int cs_time_parse(const char *text, size_t len, int64_t *ms);
+int64_t cs_time_now(void); /* the wall clock, for what goes into no stamp */
 #endif

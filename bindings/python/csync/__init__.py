@@ -12,6 +12,7 @@ A peer is another Replica or a csync.Remote, which reaches one through your own 
 
 from csync._csync import Batch, Outcomes, batch_hash, canonical_json, verify_hash
 from csync._csync import version as __version__
+from csync._api import Api, Grant, Request, Response, api
 from csync._errors import (
     AuthError,
     BusyError,
@@ -53,6 +54,7 @@ from csync._model import (
 from csync._replica import Replica, Session, open, resolve, trigger_sql
 
 __all__ = [
+    "Api",
     "AuthError",
     "Batch",
     "BusyError",
@@ -68,6 +70,7 @@ __all__ = [
     "ForeignKeyError",
     "FullResyncRequired",
     "HashMismatchError",
+    "Grant",
     "Head",
     "InvalidValue",
     "Misuse",
@@ -82,6 +85,8 @@ __all__ = [
     "Purged",
     "Remote",
     "Replica",
+    "Request",
+    "Response",
     "Result",
     "SchemaError",
     "Session",
@@ -92,6 +97,7 @@ __all__ = [
     "Unsupported",
     "Verification",
     "__version__",
+    "api",
     "batch_hash",
     "canonical_json",
     "open",

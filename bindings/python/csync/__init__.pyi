@@ -1,6 +1,6 @@
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,6 +14,7 @@ from csync._csync import canonical_json as canonical_json
 from csync._csync import verify_hash as verify_hash
 
 __all__ = [
+    "Api",
     "AuthError",
     "Batch",
     "BusyError",
@@ -29,6 +30,7 @@ __all__ = [
     "ForeignKeyError",
     "FullResyncRequired",
     "HashMismatchError",
+    "Grant",
     "Head",
     "InvalidValue",
     "Misuse",
@@ -43,6 +45,8 @@ __all__ = [
     "Purged",
     "Remote",
     "Replica",
+    "Request",
+    "Response",
     "Result",
     "SchemaError",
     "Session",
@@ -53,6 +57,7 @@ __all__ = [
     "Unsupported",
     "Verification",
     "__version__",
+    "api",
     "batch_hash",
     "canonical_json",
     "open",
@@ -338,7 +343,7 @@ class Replica(_csync.Replica):
     def tables(self) -> list[Table]: ...
     def sync(
         self,
-        peer: Replica | Remote,
+        peer: Replica | Remote | str,
         *,
         strategy: _Strategy | None = None,
         on_conflict: _OnConflict | None = None,
@@ -346,10 +351,11 @@ class Replica(_csync.Replica):
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
         full_resync: bool = True,
+        token: str | None = None,
     ) -> Result: ...
     def pull(
         self,
-        peer: Replica | Remote,
+        peer: Replica | Remote | str,
         *,
         strategy: _Strategy | None = None,
         on_conflict: _OnConflict | None = None,
@@ -357,10 +363,11 @@ class Replica(_csync.Replica):
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
         full_resync: bool = True,
+        token: str | None = None,
     ) -> Result: ...
     def push(
         self,
-        peer: Replica | Remote,
+        peer: Replica | Remote | str,
         *,
         strategy: _Strategy | None = None,
         on_conflict: _OnConflict | None = None,
@@ -368,6 +375,7 @@ class Replica(_csync.Replica):
         max_retry_passes: int = 3,
         progress: _OnProgress | None = None,
         full_resync: bool = True,
+        token: str | None = None,
     ) -> Result: ...
     def changes(self, since: int = 0, limit: int = 1000, *, max_bytes: int = 0) -> Batch: ...
     def apply(
@@ -395,7 +403,9 @@ class Replica(_csync.Replica):
     def purge(self, days: int = 90) -> Purged: ...
     def parked(self) -> list[Parked]: ...
     def conflicts(self, since_id: int = 0, limit: int = 1000) -> list[Conflict]: ...
-    def verify(self, peer: Replica | Remote, *, repair: bool = False, limit: int = 1000) -> Verification: ...
+    def verify(
+        self, peer: Replica | Remote | str, *, repair: bool = False, limit: int = 1000, token: str | None = None
+    ) -> Verification: ...
     def execute(self, sql: str, params: Sequence[_SqlValue] = ()) -> list[tuple[Any, ...]]: ...
     def suppressed(self) -> AbstractContextManager[None]: ...
 
@@ -440,6 +450,41 @@ class Session(_csync.Session):
     @property
     def result(self) -> Result: ...
 
+@dataclass(frozen=True)
+class Grant:
+    token: str
+    client: str | None = ...
+    database: str | None = ...
+    may: tuple[str, ...] = ...
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    query: str = ...
+    headers: tuple[tuple[str, str], ...] = ...
+    body: bytes = ...
+    local: bool = ...
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+class Api(_csync.Api):
+    def __new__(
+        cls, databases: Replica | dict[str, Replica], *, grants: Iterable[Grant] = (), max_body: int = 0
+    ) -> Api: ...
+    def __call__(self, request: Request) -> Response: ...
+    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]: ...
+    async def asgi(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None: ...
+
 def open(
     database: str | bytes | os.PathLike[str] | os.PathLike[bytes] | sqlite3.Connection,
     *,
@@ -447,5 +492,8 @@ def open(
     timeout: float = 5.0,
     foreign_keys: bool = True,
 ) -> Replica: ...
+def api(
+    databases: Replica | dict[str, Replica], *, grants: Iterable[Grant] = (), max_body: int = 0
+) -> Api: ...
 def resolve(local: Change, remote: Change, strategy: _Strategy = "last-write-wins") -> Literal["local", "remote"]: ...
 def trigger_sql(replica: Replica, table: str, capture: _Capture = "full") -> str: ...

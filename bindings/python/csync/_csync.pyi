@@ -14,6 +14,8 @@ CSYNC_CLIENT_WINS: Final[int]
 CSYNC_CUSTOM: Final[int]
 CSYNC_BOTH: Final[int]
 CSYNC_PULL: Final[int]
+CSYNC_MAY_READ: Final[int]
+CSYNC_MAY_WRITE: Final[int]
 CSYNC_PUSH: Final[int]
 
 # direction, batch_size, batch_bytes, max_retry_passes, strategy, on_conflict, progress, full_resync
@@ -152,6 +154,26 @@ class Subscription:
     def close(self) -> None: ...
     def fileno(self) -> int: ...
     def _next(self, timeout_ms: int, /) -> Batch | None: ...
+
+class Api:
+    def __new__(
+        cls,
+        names: tuple[str, ...],
+        replicas: tuple[Replica, ...],
+        grants: tuple[tuple[str, str | None, str | None, int], ...],
+        max_body: int,
+        /,
+    ) -> Api: ...
+    def _handle(
+        self,
+        method: str,
+        path: str,
+        query: str | None,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        local: bool,
+        /,
+    ) -> tuple[int, tuple[tuple[str, str], ...], bytes]: ...
 
 def bind_sqlite(path: str | None, /) -> None: ...
 def batch_hash(changes: Batch | Iterable[Change], /) -> str: ...

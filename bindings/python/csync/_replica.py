@@ -6,7 +6,8 @@ import secrets
 
 from csync import _csync, _sqlite
 from csync._feed import Subscription
-from csync._errors import InvalidValue, Misuse, Unsupported
+from csync._http import reach
+from csync._errors import InvalidValue, Misuse
 from csync._json import load_row, loads
 from csync._model import (
     Change,
@@ -17,7 +18,6 @@ from csync._model import (
     Head,
     Parked,
     Purged,
-    Remote,
     Result,
     State,
     Table,
@@ -145,10 +145,11 @@ class Replica(_csync.Replica):
         max_retry_passes=3,
         progress=None,
         full_resync=True,
+        token=None,
     ):
         """Pulls from the peer, then pushes to it. Returns a Result. After any failure just call it again.
 
-        peer              another Replica, or a Remote
+        peer              another Replica, the URL of one's REST API ("https://host/?db=main"), or a Remote
         strategy          who wins where both sides edited a row and neither saw the other's edit:
                           "last-write-wins" (default), "server-wins" (the peer), "client-wins", "custom"
         on_conflict       on_conflict(local, remote, base): three Change, base None where it is not known;
@@ -159,13 +160,14 @@ class Replica(_csync.Replica):
         progress          progress(Progress), every few rows; must be quick
         full_resync       where the peer's log does not lead on (it was purged or restored): True pushes what is
                           pending and merges a snapshot, False raises FullResyncRequired
+        token             for a URL: the bearer token that goes with each request
 
         Ctrl-C and cancel() stop it and roll the open batch back; the batches before it stay.
         """
         options = _options(
             "both", strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync
         )
-        return self._run(peer, options)
+        return self._run(peer, options, token)
 
     def pull(
         self,
@@ -177,12 +179,13 @@ class Replica(_csync.Replica):
         max_retry_passes=3,
         progress=None,
         full_resync=True,
+        token=None,
     ):
         """The first half of sync: takes the peer's changes. Arguments and result as there."""
         options = _options(
             "pull", strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync
         )
-        return self._run(peer, options)
+        return self._run(peer, options, token)
 
     def push(
         self,
@@ -194,24 +197,19 @@ class Replica(_csync.Replica):
         max_retry_passes=3,
         progress=None,
         full_resync=True,
+        token=None,
     ):
         """The second half of sync: gives the peer this replica's changes. Arguments and result as there."""
         options = _options(
             "push", strategy, on_conflict, batch_size, max_retry_passes, progress, full_resync
         )
-        return self._run(peer, options)
+        return self._run(peer, options, token)
 
-    def _run(self, peer, options):
+    def _run(self, peer, options, token):
         if isinstance(peer, _csync.Replica):
             return Result(*self._sync(peer, options))
-        if isinstance(peer, Remote):
-            return Result(*self._sync_remote(peer.fetch, peer.send, peer.name, options))
-        if isinstance(peer, str):
-            raise Unsupported(
-                "syncing over a URL is not part of this version; open the database with csync.open, "
-                "or pass a csync.Remote"
-            )
-        raise TypeError(f"peer must be a csync.Replica or a csync.Remote, not {peer!r}")
+        with reach(peer, token) as remote:
+            return Result(*self._sync_remote(remote.fetch, remote.send, remote.name, options))
 
     def changes(self, since=0, limit=1000, *, max_bytes=0):
         """A page of this replica's log: a Batch of the changes after version `since` that no later one replaced.
@@ -313,10 +311,11 @@ class Replica(_csync.Replica):
             for c in loads(self._conflicts(since_id, limit))
         ]
 
-    def verify(self, peer, *, repair=False, limit=1000):
+    def verify(self, peer, *, repair=False, limit=1000, token=None):
         """Compares the tracked tables with the peer's and names the rows that differ. Returns a Verification.
 
-        peer    another Replica, or a Remote with a digest function
+        peer    another Replica, the URL of one's REST API, or a Remote with a digest function
+        token   for a URL: the bearer token that goes with each request
         repair  take the peer's row where the stamps are equal and the content is not; nothing is logged or
                 captured. What the next sync will settle is left to it
         limit   name at most so many rows; all are counted, and repaired
@@ -327,9 +326,8 @@ class Replica(_csync.Replica):
             raise InvalidValue(f"limit must be at least 1, not {limit}")
         if isinstance(peer, _csync.Replica):
             return _verification(loads(self._verify(peer, repair, limit)))
-        if isinstance(peer, Remote):
-            return _verification(loads(self._verify_remote(peer.digest, repair, limit)))
-        raise TypeError(f"peer must be a csync.Replica or a csync.Remote, not {peer!r}")
+        with reach(peer, token) as remote:
+            return _verification(loads(self._verify_remote(remote.digest, repair, limit)))
 
     # ---- SQL
 

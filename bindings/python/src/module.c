@@ -181,7 +181,9 @@ static int add_constants(PyObject *module)
            PyModule_AddIntMacro(module, CSYNC_SERVER_WINS) ||
            PyModule_AddIntMacro(module, CSYNC_CLIENT_WINS) ||
            PyModule_AddIntMacro(module, CSYNC_CUSTOM) || PyModule_AddIntMacro(module, CSYNC_BOTH) ||
-           PyModule_AddIntMacro(module, CSYNC_PULL) || PyModule_AddIntMacro(module, CSYNC_PUSH);
+           PyModule_AddIntMacro(module, CSYNC_PULL) || PyModule_AddIntMacro(module, CSYNC_PUSH) ||
+           PyModule_AddIntMacro(module, CSYNC_MAY_READ) ||
+           PyModule_AddIntMacro(module, CSYNC_MAY_WRITE);
 }
 
 static int module_exec(PyObject *module)
@@ -191,7 +193,7 @@ static int module_exec(PyObject *module)
     return load_python_side(state) || cspy_add_batch(module, state) ||
                    cspy_add_outcomes(module, state) || cspy_add_replica(module, state) ||
                    cspy_add_session(module, state) || cspy_add_subscription(module) ||
-                   add_constants(module)
+                   cspy_add_api(module) || add_constants(module)
                ? -1
                : 0;
 }

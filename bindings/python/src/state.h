@@ -24,5 +24,6 @@ int cspy_add_batch(PyObject *module, cspy_state *state);
 int cspy_add_outcomes(PyObject *module, cspy_state *state);
 int cspy_add_session(PyObject *module, cspy_state *state);
 int cspy_add_subscription(PyObject *module);
+int cspy_add_api(PyObject *module);
 
 #endif

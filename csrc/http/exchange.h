@@ -1,0 +1,85 @@
+/* exchange.h - one request and the response that it gets. Without sockets. */
+#ifndef CS_EXCHANGE_H
+#define CS_EXCHANGE_H
+#include "base/arena.h"
+#include "base/buf.h"
+#include "csync.h"
+
+enum { CS_HEADERS_MAX = 8, CS_PARAMS_MAX = 64, CS_DATABASE_SIZE = 65 };
+
+typedef struct cs_database {
+    char name[CS_DATABASE_SIZE];
+    csync *replica;
+} cs_database;
+
+/* A grant; several may have the same token. */
+typedef struct cs_grant {
+    char hash[CSYNC_HASH_SIZE];
+    char client[CSYNC_ORIGIN_SIZE]; /* "": anybody's changes (a relay) */
+    char database[CS_DATABASE_SIZE]; /* "": all */
+    int may;
+} cs_grant;
+
+struct csync_api {
+    cs_database *databases;
+    size_t database_count;
+    cs_grant *grants;
+    size_t grant_count;
+    csync_api_options options;
+};
+
+typedef struct cs_param {
+    const char *name, *value;
+} cs_param;
+
+typedef struct cs_reply {
+    csync_response pub; /* first: what the caller gets */
+    csync_header headers[CS_HEADERS_MAX];
+    cs_buf body;
+    cs_arena texts; /* of headers */
+} cs_reply;
+
+typedef struct cs_exchange {
+    const csync_api *api;
+    const csync_request *request;
+    cs_param params[CS_PARAMS_MAX];
+    size_t param_count;
+    const cs_database *database;
+    const cs_grant *grant; /* NULL: none is needed */
+    cs_reply *reply;
+    cs_arena texts; /* of the parameters */
+} cs_exchange;
+
+/* request.c */
+/* Reads the query. CSYNC_EINVAL says what is wrong with it. */
+int cs_exchange_query(cs_exchange *x, csync_error *err);
+const char *cs_exchange_param(const cs_exchange *x, const char *name); /* NULL: there is none */
+/* A parameter that is an integer of at least 0; `fallback` where there is none. CSYNC_EINVAL */
+int cs_exchange_count(const cs_exchange *x, const char *name, int64_t fallback, int64_t *out,
+                      csync_error *err);
+/* The value of a header, whatever the case of its name; NULL: there is none. */
+const char *cs_exchange_header(const cs_exchange *x, const char *name);
+
+/* reply.c */
+cs_reply *cs_reply_create(void); /* NULL: out of memory */
+void cs_reply_destroy(cs_reply *reply);
+/* `value` is copied. */
+int cs_reply_header(cs_reply *reply, const char *name, const char *value, csync_error *err);
+/* The body, a csync_malloc'ed text that becomes the reply's, with status 200 and its type. */
+int cs_reply_json(cs_reply *reply, int status, csync_error *err);
+/* Replaces whatever the reply holds by a problem document (RFC 9457): type urn:csync:TYPE. `why` (NULL: none) gives the
+ * fields that a client needs to go on. */
+int cs_reply_problem(cs_reply *reply, int status, const char *type, const char *detail,
+                     const csync_error *why, csync_error *err);
+/* The problem that a csync function's failure is. */
+int cs_reply_failure(cs_reply *reply, const csync_error *why, csync_error *err);
+
+/* grant.c */
+/* Whether the request may: finds its grant. 0: it may; else the status of the problem. */
+int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err);
+/* Whether it may speak for `origin`. */
+int cs_exchange_may_be(const cs_exchange *x, const char *origin);
+
+/* routes.c */
+int cs_exchange_run(cs_exchange *x, csync_error *err);
+#endif

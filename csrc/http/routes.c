@@ -1,0 +1,380 @@
+/* routes.c - which request is answered by what. */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "codec/value.h"
+#include "codec/wire_reader.h"
+#include "http/exchange.h"
+
+enum { PAGE = 1000, PAGE_MAX = 5000, PUSH_MAX = 10000 };
+
+static int refuse(cs_exchange *x, int status, const char *type, const char *detail, csync_error *err)
+{
+    return cs_reply_problem(x->reply, status, type, detail, NULL, err);
+}
+
+/* Takes over a text that a csync function has given. */
+static void put_text(cs_exchange *x, char *text)
+{
+    cs_buf_puts(&x->reply->body, text);
+    csync_free(text);
+}
+
+static int state_of(const cs_exchange *x, csync_state *state, csync_error *err)
+{
+    *state = (csync_state){.struct_size = sizeof *state};
+    return csync_get_state(x->database->replica, state, err);
+}
+
+/* ---- reading ---- */
+
+static int get_health(cs_exchange *x, csync_error *err)
+{
+    char now[CS_TIME_SIZE];
+
+    cs_time_format(cs_time_now(), now);
+    cs_buf_printf(&x->reply->body, "{\"status\":\"Healthy\",\"timestamp\":\"%s\"}", now);
+    return cs_reply_json(x->reply, 200, err);
+}
+
+static int get_state(cs_exchange *x, csync_error *err)
+{
+    csync_state state;
+    char now[CS_TIME_SIZE];
+    int rc = state_of(x, &state, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    cs_time_format(cs_time_now(), now);
+    cs_buf_printf(&x->reply->body,
+                  "{\"maxVersion\":%lld,\"timestamp\":\"%s\",\"origin\":\"%s\",\"tables\":%lld,"
+                  "\"parked\":%lld,\"conflicts\":%lld}",
+                  (long long)state.max_version, now, state.origin, (long long)state.tables,
+                  (long long)state.parked, (long long)state.conflicts);
+    return cs_reply_json(x->reply, 200, err);
+}
+
+/* Reads what both kinds of pages are asked by; *forbidden: the token is another client's. */
+static int read_fetch(const cs_exchange *x, csync_fetch *fetch, int *forbidden, csync_error *err)
+{
+    int64_t limit = PAGE;
+    int rc = cs_exchange_count(x, "batchSize", PAGE, &limit, err);
+
+    fetch->struct_size = sizeof *fetch;
+    fetch->origin = cs_exchange_param(x, "origin");
+    fetch->epoch = cs_exchange_param(x, "epoch");
+    fetch->limit = limit > PAGE_MAX ? PAGE_MAX : (int)limit;
+    *forbidden = fetch->origin && !cs_exchange_may_be(x, fetch->origin);
+    if (rc == CSYNC_OK && fetch->origin)
+        rc = cs_origin_check(fetch->origin, err);
+    if (rc == CSYNC_OK && limit == 0)
+        return cs_fail(err, CSYNC_EINVAL, "batchSize is 0; it must be 1 to %d", PAGE_MAX);
+    return rc;
+}
+
+static int put_page(cs_exchange *x, const csync_fetch *fetch, csync_error *err)
+{
+    csync_batch *page = NULL;
+    char *json = NULL;
+    int rc = csync_changes(x->database->replica, fetch, &page, err);
+
+    if (rc == CSYNC_OK)
+        rc = csync_batch_to_json(page, &json, NULL, err);
+    csync_batch_free(page);
+    if (rc != CSYNC_OK)
+        return rc;
+    put_text(x, json);
+    return cs_reply_json(x->reply, 200, err);
+}
+
+static int another_client(cs_exchange *x, csync_error *err)
+{
+    return refuse(x, 403, "another-client", "the token is of another client than origin says", err);
+}
+
+static int get_changes(cs_exchange *x, csync_error *err)
+{
+    csync_fetch fetch = {.struct_size = 0};
+    int forbidden = 0;
+    int rc = read_fetch(x, &fetch, &forbidden, err);
+
+    if (rc == CSYNC_OK && !cs_exchange_param(x, "fromVersion"))
+        rc = cs_fail(err, CSYNC_EINVAL,
+                     "fromVersion is missing: the version to read after, 0 at first");
+    if (rc == CSYNC_OK)
+        rc = cs_exchange_count(x, "fromVersion", 0, &fetch.since, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    return forbidden ? another_client(x, err) : put_page(x, &fetch, err);
+}
+
+static int get_snapshot(cs_exchange *x, csync_error *err)
+{
+    csync_fetch fetch = {.struct_size = 0};
+    int forbidden = 0;
+    int rc = read_fetch(x, &fetch, &forbidden, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    fetch.cursor = cs_exchange_param(x, "cursor");
+    fetch.cursor = fetch.cursor ? fetch.cursor : "";
+    fetch.epoch = NULL;
+    return forbidden ? another_client(x, err) : put_page(x, &fetch, err);
+}
+
+/* ---- bodies ---- */
+
+/* *refused 1: the body is none that this route reads, and the reply says so. */
+static int check_body(cs_exchange *x, int *refused, csync_error *err)
+{
+    const csync_request *r = x->request;
+    const char *type = cs_exchange_header(x, "Content-Type");
+    size_t len = type ? strcspn(type, "; \t") : 0;
+
+    *refused = 1;
+    if (len != 16 || strncasecmp(type, "application/json", 16) != 0)
+        return refuse(x, 415, "media-type", "Content-Type must be application/json", err);
+    if ((int64_t)r->body_length > x->api->options.max_body)
+        return refuse(x, 413, "too-large", "the body is larger than this server takes", err);
+    *refused = 0;
+    return CSYNC_OK;
+}
+
+static int post_digest(cs_exchange *x, csync_error *err)
+{
+    char *question, *answer = NULL;
+    int refused = 0;
+    int rc = check_body(x, &refused, err);
+
+    if (rc != CSYNC_OK || refused)
+        return rc;
+    question = cs_arena_copy(&x->texts, x->request->body, x->request->body_length);
+    rc = question ? csync_digest(x->database->replica, question, &answer, err) : cs_fail_nomem(err);
+    if (rc != CSYNC_OK)
+        return rc;
+    put_text(x, answer);
+    return cs_reply_json(x->reply, 200, err);
+}
+
+/* ---- pushes ---- */
+
+/* Everything in the batch has to be the client's own, unless it is a relay. */
+static int speaks_for_itself(const cs_exchange *x, const csync_batch *batch)
+{
+    csync_batch_info info = {.struct_size = sizeof info};
+
+    (void)csync_batch_get_info(batch, &info);
+    if (info.origin && !cs_exchange_may_be(x, info.origin))
+        return 0;
+    for (size_t i = 0; i < csync_batch_count(batch); i++)
+        if (!cs_exchange_may_be(x, csync_batch_at(batch, i)->origin))
+            return 0;
+    return 1;
+}
+
+static int put_outcome(cs_exchange *x, const csync_outcome *outcome, csync_error *err)
+{
+    csync_outcome_entry e = {.struct_size = sizeof e};
+    char now[CS_TIME_SIZE], *json = NULL;
+    size_t applied = 0;
+    int rc = csync_outcome_to_json(outcome, &json, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    for (size_t i = 0; i < csync_outcome_count(outcome); i++)
+        if (csync_outcome_at(outcome, i, &e) == CSYNC_OK)
+            applied += e.status == CSYNC_APPLIED;
+    cs_time_format(cs_time_now(), now);
+    cs_buf_printf(&x->reply->body, "{\"applied\":%zu,\"timestamp\":\"%s\",", applied, now);
+    cs_buf_puts(&x->reply->body, json + 1); /* behind its brace */
+    csync_free(json);
+    return cs_reply_json(x->reply, 200, err);
+}
+
+static int apply(cs_exchange *x, const csync_batch *batch, csync_error *err)
+{
+    csync_outcome *outcome = NULL;
+    int rc;
+
+    if (csync_batch_count(batch) > PUSH_MAX)
+        return refuse(x, 413, "too-large", "a push has at most 10000 changes", err);
+    if (!speaks_for_itself(x, batch))
+        return refuse(x, 403, "another-client",
+                      "the token may push only the changes of its own client", err);
+    rc = csync_apply(x->database->replica, batch, NULL, &outcome, NULL, err);
+    if (rc == CSYNC_OK)
+        rc = put_outcome(x, outcome, err);
+    csync_outcome_free(outcome);
+    return rc;
+}
+
+static int post_changes(cs_exchange *x, csync_error *err)
+{
+    csync_batch *batch = NULL;
+    int refused = 0;
+    int rc = check_body(x, &refused, err);
+
+    if (rc != CSYNC_OK || refused)
+        return rc;
+    rc = csync_batch_from_json(&batch, x->request->body, x->request->body_length, err);
+    if (rc == CSYNC_OK)
+        rc = apply(x, batch, err);
+    csync_batch_free(batch);
+    return rc;
+}
+
+/* ---- clients ---- */
+
+enum { ORIGIN, VERSION, FIELDS };
+static const cs_field client_fields[FIELDS] = {{"\"originId\":", 11}, {"\"lastSyncVersion\":", 18}};
+
+static int read_client(cs_reader *r, const char **origin, int64_t *version)
+{
+    int more = cs_reader_enter(r, '{'), expected = 0, rc;
+    unsigned seen = 0;
+    size_t len;
+
+    while (more == 1) {
+        int field = cs_reader_field(r, client_fields, FIELDS, &expected, &seen, 1);
+
+        rc = field == -2 ? CSYNC_EINVAL : CSYNC_OK;
+        if (field == ORIGIN)
+            rc = (*origin = cs_reader_text(r, &len)) ? CSYNC_OK : CSYNC_EINVAL;
+        else if (field == VERSION)
+            rc = cs_reader_count(r, version);
+        if (rc != CSYNC_OK)
+            return rc;
+        more = cs_reader_next(r, '}');
+    }
+    return more == 0 ? cs_scan_finish(&r->s) : more;
+}
+
+static int post_clients(cs_exchange *x, csync_error *err)
+{
+    csync_batch *texts = NULL;
+    const char *origin = NULL;
+    char now[CS_TIME_SIZE];
+    int64_t version = 0;
+    int refused = 0;
+    cs_reader r;
+    int rc = check_body(x, &refused, err);
+
+    if (rc != CSYNC_OK || refused)
+        return rc;
+    rc = csync_batch_new(&texts, err);
+    if (rc == CSYNC_OK)
+        rc = cs_reader_open(&r, texts, x->request->body, x->request->body_length, err);
+    if (rc == CSYNC_OK && (rc = read_client(&r, &origin, &version)) != CSYNC_OK)
+        rc = cs_reader_fail(&r, "client", err);
+    if (rc == CSYNC_OK && !origin)
+        rc = cs_fail(err, CSYNC_EINVAL, "originId is missing");
+    if (rc == CSYNC_OK && !cs_exchange_may_be(x, origin))
+        rc = another_client(x, err);
+    else if (rc == CSYNC_OK)
+        rc = csync_register_client(x->database->replica, origin, version, err);
+    if (rc == CSYNC_OK && !x->reply->pub.status) {
+        cs_time_format(cs_time_now(), now);
+        cs_buf_puts(&x->reply->body, "{\"registered\":true,\"client\":{\"originId\":");
+        cs_put_text(&x->reply->body, origin, strlen(origin));
+        cs_buf_printf(&x->reply->body, ",\"lastSyncVersion\":%lld,\"lastSyncTimestamp\":\"%s\"}}",
+                      (long long)version, now);
+        rc = cs_reply_json(x->reply, 200, err);
+    }
+    csync_batch_free(texts);
+    return rc;
+}
+
+/* ---- the table ---- */
+
+static const struct route {
+    const char *method, *path;
+    int may; /* 0: whoever asks */
+    int (*answer)(cs_exchange *x, csync_error *err);
+} routes[] = {
+    {"GET", "/health", 0, get_health},
+    {"GET", "/sync/changes", CSYNC_MAY_READ, get_changes},
+    {"POST", "/sync/changes", CSYNC_MAY_WRITE, post_changes},
+    {"GET", "/sync/snapshot", CSYNC_MAY_READ, get_snapshot},
+    {"POST", "/sync/digest", CSYNC_MAY_READ, post_digest},
+    {"POST", "/sync/clients", CSYNC_MAY_READ, post_clients},
+    {"GET", "/sync/state", CSYNC_MAY_READ, get_state},
+};
+
+/* The route; NULL: *allowed has the methods that there are for the path. */
+static const struct route *find_route(const csync_request *r, char *allowed, size_t size)
+{
+    const struct route *found = NULL;
+
+    *allowed = 0;
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        size_t used = strlen(allowed);
+
+        if (strcmp(routes[i].path, r->path) != 0)
+            continue;
+        snprintf(allowed + used, size - used, "%s%s", used ? ", " : "", routes[i].method);
+        if (strcmp(routes[i].method, r->method) == 0)
+            found = &routes[i];
+    }
+    return found;
+}
+
+static void find_database(cs_exchange *x)
+{
+    const char *name = cs_exchange_param(x, "db");
+
+    for (size_t i = 0; i < x->api->database_count; i++)
+        if (name ? strcmp(x->api->databases[i].name, name) == 0 : x->api->database_count == 1)
+            x->database = &x->api->databases[i];
+}
+
+static int refuse_permission(cs_exchange *x, int status, csync_error *err)
+{
+    int rc;
+
+    if (status == 403)
+        return refuse(x, 403, "forbidden", "the token is not for this", err);
+    rc = cs_reply_header(x->reply, "WWW-Authenticate", "Bearer", err);
+    return rc == CSYNC_OK ? refuse(x, 401, "unauthorized", "a valid bearer token is needed", err)
+                          : rc;
+}
+
+static int run_route(cs_exchange *x, const struct route *route, csync_error *err)
+{
+    int status = 0, rc;
+
+    if (!route->may)
+        return route->answer(x, err);
+    if (cs_exchange_param(x, "connectionString")) /* it would let anybody open any file or host */
+        return refuse(x, 400, "connection-string-refused",
+                      "databases are named on the server; say db=NAME instead of connectionString",
+                      err);
+    find_database(x);
+    rc = cs_exchange_permit(x, route->may, &status, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    if (status)
+        return refuse_permission(x, status, err);
+    if (!x->database)
+        return cs_exchange_param(x, "db")
+                   ? refuse(x, 404, "no-such-database", "there is no database of that name", err)
+                   : refuse(x, 400, "which-database", "say which database: db=NAME", err);
+    return route->answer(x, err);
+}
+
+int cs_exchange_run(cs_exchange *x, csync_error *err)
+{
+    char allowed[40];
+    const struct route *route = find_route(x->request, allowed, sizeof allowed);
+    int rc;
+
+    if (!route && !*allowed)
+        return refuse(x, 404, "no-such-route", "there is nothing at this path", err);
+    if (!route) {
+        rc = cs_reply_header(x->reply, "Allow", allowed, err);
+        return rc == CSYNC_OK ? refuse(x, 405, "method", "the path has other methods", err) : rc;
+    }
+    rc = cs_exchange_query(x, err);
+    return rc == CSYNC_OK ? run_route(x, route, err) : rc;
+}
