@@ -89,18 +89,34 @@ static enum pg_kind kind_of(const char *type, const char *declared)
                  {"text", PG_TEXT},
                  {"varchar", PG_TEXT},
                  {"bytea", PG_BYTEA},
-                 {"timestamptz", PG_TIMESTAMPTZ}};
+                 {"uuid", PG_UUID},
+                 {"jsonb", PG_JSONB},
+                 {"timestamptz", PG_TIMESTAMPTZ},
+                 {"timestamp", PG_TIMESTAMP},
+                 {"date", PG_DATE},
+                 {"time", PG_TIME}};
 
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(type, kinds[i].type) == 0)
-            return kinds[i].kind == PG_NUMERIC && is_wide(declared) ? PG_OTHER : kinds[i].kind;
+            return kinds[i].kind == PG_NUMERIC && is_wide(declared) ? PG_WIDE : kinds[i].kind;
     return PG_OTHER;
 }
 
-static const enum cs_affinity affinities[] = {
-    [PG_OTHER] = CS_AFF_TEXT, [PG_INT] = CS_AFF_INTEGER,     [PG_NUMERIC] = CS_AFF_NUMERIC,
-    [PG_FLOAT] = CS_AFF_REAL, [PG_BOOL] = CS_AFF_NUMERIC,    [PG_TEXT] = CS_AFF_TEXT,
-    [PG_BYTEA] = CS_AFF_BLOB, [PG_TIMESTAMPTZ] = CS_AFF_TEXT};
+static enum cs_affinity affinity_of(enum pg_kind kind)
+{
+    static const enum cs_affinity affinities[] = {
+        [PG_INT] = CS_AFF_INTEGER,  [PG_NUMERIC] = CS_AFF_NUMERIC, [PG_FLOAT] = CS_AFF_REAL,
+        [PG_BOOL] = CS_AFF_NUMERIC, [PG_TEXT] = CS_AFF_TEXT,       [PG_BYTEA] = CS_AFF_BLOB};
+
+    return kind < PG_OTHER ? affinities[kind] : CS_AFF_TEXT;
+}
+
+/* Their texts are the locale's or the search path's. */
+static int has_no_text_of_its_own(const char *type)
+{
+    type += *type == '_'; /* an array of them */
+    return strcmp(type, "money") == 0 || strncmp(type, "reg", 3) == 0;
+}
 
 static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_error *err)
 {
@@ -108,16 +124,16 @@ static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_e
     cs_column *c = &t->columns[t->count];
     const char *type = pg_cell(b, r, row, 2);
 
-    if (strcmp(type, "money") == 0)
+    if (has_no_text_of_its_own(type))
         return cs_fail(
             err, CSYNC_ESCHEMA,
-            "column \"%s\" of \"%s\" is money, whose text depends on the locale; use numeric",
-            pg_cell(b, r, row, 0), t->name);
+            "column \"%s\" of \"%s\" is %s, whose text depends on settings; use another type",
+            pg_cell(b, r, row, 0), t->name, pg_cell(b, r, row, 1));
     c->name = cs_strdup(pg_cell(b, r, row, 0));
     c->type = cs_strdup(pg_cell(b, r, row, 1));
     c->collation = cs_strdup("C");
-    p->kinds[t->count] = kind_of(type, c->type ? c->type : "");
-    c->affinity = affinities[p->kinds[t->count]];
+    p->kinds[t->count] = kind_of(type, pg_cell(b, r, row, 6));
+    c->affinity = affinity_of(p->kinds[t->count]);
     c->key = (size_t)pg_cell_int(b, r, row, 3);
     p->has_sequence |= pg_cell(b, r, row, 4)[0] == 't';
     c->fallback = pg_cell(b, r, row, 5) ? cs_strdup(pg_cell(b, r, row, 5)) : NULL;
@@ -138,16 +154,20 @@ static int read_columns(cs_pg *b, cs_table *t, const char *oid, csync_error *err
     pg_text(&a, oid);
     rc = pg_run(
         b,
-        "SELECT a.attname,format_type(a.atttypid,a.atttypmod),y.typname,"
+        "SELECT a.attname,format_type(a.atttypid,a.atttypmod),CASE WHEN y.typnamespace="
+        "'pg_catalog'::regnamespace THEN y.typname ELSE '' END,"
         "coalesce(array_position(i.indkey::int[],a.attnum::int)+1,0),"
         "pg_get_serial_sequence(c.oid::regclass::text,a.attname) IS NOT NULL,"
         /* what calls a function is no constant */
-        "CASE WHEN strpos(d.text,'(')=0 THEN d.text END "
+        "CASE WHEN strpos(d.text,'(')=0 THEN d.text END,format_type(y.oid,y.typmod) "
         "FROM pg_attribute a JOIN pg_class c ON c.oid=a.attrelid "
         "LEFT JOIN LATERAL (SELECT pg_get_expr(f.adbin,f.adrelid) AS text FROM pg_attrdef f WHERE "
         "f.adrelid=a.attrelid AND f.adnum=a.attnum) d ON true "
-        "JOIN pg_type y0 ON y0.oid=a.atttypid "
-        "JOIN pg_type y ON y.oid=CASE y0.typtype WHEN 'd' THEN y0.typbasetype ELSE y0.oid END "
+        /* what a domain is made of */
+        "CROSS JOIN LATERAL (WITH RECURSIVE u AS (SELECT oid,typname,typnamespace,typtype,typbasetype,"
+        "a.atttypmod AS typmod,typtypmod FROM pg_type WHERE oid=a.atttypid UNION ALL SELECT y.oid,y.typname,"
+        "y.typnamespace,y.typtype,y.typbasetype,u.typtypmod,y.typtypmod FROM u JOIN pg_type y ON "
+        "u.typtype='d' AND y.oid=u.typbasetype) SELECT * FROM u WHERE typtype<>'d') y "
         "LEFT JOIN pg_index i ON i.indrelid=a.attrelid AND i.indisprimary "
         "WHERE a.attrelid=$1::oid AND a.attnum>0 AND NOT a.attisdropped AND "
         "a.attgenerated='' ORDER BY a.attnum",
@@ -246,16 +266,17 @@ static void put_order(cs_buf *s, const cs_table *t, const enum pg_kind *kinds)
     for (size_t i = 0; i < t->key_count; i++) {
         enum pg_kind kind = kinds[t->key[i]];
         const char *name = t->columns[t->key[i]].name;
+        int is_made = kind == PG_TIMESTAMPTZ || kind == PG_WIDE;
 
         cs_buf_puts(s, i ? "," : "");
-        if (kind == PG_TIMESTAMPTZ) {
+        if (is_made) {
             pg_put_value_sql(s, kind, "x.", name);
         } else {
             cs_buf_puts(s, "x.");
             cs_put_ident(s, name);
-            cs_buf_puts(s, kind == PG_OTHER ? "::text" : "");
+            cs_buf_puts(s, kind >= PG_OTHER ? "::text" : "");
         }
-        if (kind == PG_TIMESTAMPTZ || kind == PG_OTHER || kind == PG_TEXT)
+        if (kind >= PG_OTHER || kind == PG_TEXT)
             cs_buf_puts(s, " COLLATE \"C\"");
     }
 }

@@ -7,7 +7,6 @@
 
 #include "backend/postgres/postgres.h"
 #include "base/mem.h"
-#include "codec/canonical.h"
 
 typedef struct merge {
     cs_pg *b;
@@ -81,49 +80,6 @@ static void put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql)
     put_kept(b, t, sql);
 }
 
-static int same_value(const cs_value *a, const cs_value *b)
-{
-    cs_buf x = {0}, y = {0};
-    int same;
-
-    cs_canonical_value(&x, a);
-    cs_canonical_value(&y, b);
-    same = !x.failed && !y.failed && x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
-    cs_buf_free(&x);
-    cs_buf_free(&y);
-    return same;
-}
-
-/* A double of many digits may come back from a numeric column as an integer. */
-static int same_double(const cs_value *a, const cs_value *b)
-{
-    return b->type == CS_REAL && (a->type == CS_INT || a->type == CS_NUMBER) &&
-           cs_value_real(a) == cs_value_real(b);
-}
-
-/* A column may take a value and make another of it (scale, precision). Types whose text has many spellings are
- * not compared. */
-static int is_unchanged(cs_pg *b, const cs_table *t, const char *row, csync_error *err)
-{
-    const pg_table *p = t->prepared;
-    cs_row reader = {.state = 0};
-    const char *name;
-    cs_value value;
-    size_t len;
-    int same = 1, rc = cs_row_open(&reader, row, strlen(row), err);
-
-    while (rc == CSYNC_OK && (rc = cs_row_next(&reader, &name, &len, &value, err)) == 1) {
-        const cs_column *c = cs_table_column(t, name, len);
-        size_t at = c ? (size_t)(c - t->columns) : 0;
-
-        rc = CSYNC_OK;
-        if (c && b->present[at] && p->kinds[at] != PG_OTHER && p->kinds[at] != PG_TIMESTAMPTZ)
-            same &= same_value(&value, &b->cells[at]) || same_double(&value, &b->cells[at]);
-    }
-    cs_row_close(&reader);
-    return rc == CSYNC_OK ? same : rc;
-}
-
 /* Leaves b->key and b->pk as they are. */
 static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
                   csync_error *err)
@@ -142,13 +98,11 @@ static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char 
     if (rc == CSYNC_OK && !*reason)
         rc = pg_run_cells(b, t, sql.data, &text, NULL, &r, err);
     if (rc == CSYNC_OK && r && pg_rows(b, r)) {
-        if (pg_cell(b, r, 0, 1)[0] == 't')
+        int ours = pg_cell(b, r, 0, 1)[0] == 't';
+
+        rc = pg_check_row(b, t, pg_cell(b, r, 0, 0), &ours, reason, err);
+        if (rc == CSYNC_OK && ours && !*reason)
             rc = cs_row_list_add(&b->kept, t, change->pk, err);
-        if (rc == CSYNC_OK)
-            rc = is_unchanged(b, t, pg_cell(b, r, 0, 0), err);
-        if (rc == 0)
-            *reason = "type";
-        rc = rc < 0 ? rc : CSYNC_OK;
     }
     pg_clear(b, r);
     cs_buf_free(&sql);
@@ -215,11 +169,11 @@ int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char *
         *reason = "unknown column";
     else if (rc == CSYNC_EDB)
         *reason = pg_reason(b);
-    if (rc != CSYNC_OK)
+    if (why.code != CSYNC_OK)
         cs_error_copy(err, &why);
     if (rc != CSYNC_OK && !*reason)
         return rc;
-    if (rc == CSYNC_OK && *reason)
+    if (why.code == CSYNC_OK && *reason)
         (void)cs_fail(err, CSYNC_EDB, "a column cannot hold its value as it is");
     end = pg_savepoint_end(b, *reason != NULL, err);
     return end;

@@ -121,7 +121,10 @@ int pg_park_unknown(cs_pg *b, const cs_change *change, const char *reason, int r
                 err);
     if (rc == CSYNC_OK)
         rc = pg_park_add(b, &change->pub, change->pub.pk, reason,
-                         "no table that is tracked here can hold the row", &id, err);
+                         strcmp(reason, "type") == 0
+                             ? "the key's columns hold no such value, or spell it otherwise"
+                             : "no table that is tracked here can hold the row",
+                         &id, err);
     if (rc == CSYNC_OK && relay)
         rc = pg_log_append(b, &change->pub, 0, &id, err);
     return rc;

@@ -52,8 +52,24 @@ typedef struct pg_libpq_table {
 #undef PG_MEMBER
 } pg_libpq_table;
 
-/* How a column's values are written as JSON; the rest is text as PostgreSQL writes it. */
-enum pg_kind { PG_OTHER, PG_INT, PG_NUMERIC, PG_FLOAT, PG_BOOL, PG_TEXT, PG_BYTEA, PG_TIMESTAMPTZ };
+/* How a column's values are written as JSON; from PG_OTHER on as text, PG_WIDE without zeros at its end, PG_TIMESTAMPTZ
+ * with T and Z, the others as PostgreSQL writes it. Moments come last. */
+enum pg_kind {
+    PG_INT,
+    PG_NUMERIC,
+    PG_FLOAT,
+    PG_BOOL,
+    PG_TEXT,
+    PG_BYTEA,
+    PG_OTHER,
+    PG_WIDE, /* a numeric that is declared wider than a double */
+    PG_UUID,
+    PG_JSONB,
+    PG_TIMESTAMPTZ,
+    PG_TIMESTAMP,
+    PG_DATE,
+    PG_TIME
+};
 
 /* What this backend keeps of a tracked table, in cs_table.prepared. */
 typedef struct pg_table {
@@ -151,6 +167,14 @@ int pg_run_key(cs_pg *b, const cs_table *t, const char *sql, PGresult **out, csy
 int pg_run_cells(cs_pg *b, const cs_table *t, const char *sql, const cs_buf *text, const char *last,
                  PGresult **out, csync_error *err);
 void pg_put_key_where(cs_buf *s, const cs_table *t); /* WHERE x."a"=$1 AND ... */
+
+/* spelling.c */
+/* Compares the row that was written, as JSON, with b->cells. *reason "type" and *err, though CSYNC_OK comes back: a value
+ * has become another. *respelled 1: one is the same, spelled otherwise. */
+int pg_check_row(cs_pg *b, const cs_table *t, const char *row, int *respelled, const char **reason,
+                 csync_error *err);
+/* *reason "type": b->pk, as capture spells it, is not what b->key says. */
+int pg_check_key(cs_pg *b, const cs_table *t, const char **reason, csync_error *err);
 
 /* capture.c */
 void pg_trigger_sql(cs_buf *s, const cs_table *t);

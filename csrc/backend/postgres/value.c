@@ -24,6 +24,12 @@ static const char *const value_sql[] = {
                  "@::text||'.0' END,'null') END",
     [PG_BOOL] = "coalesce(@::text,'null')",
     [PG_TEXT] = AS_TEXT,
+    [PG_UUID] = AS_TEXT,
+    [PG_JSONB] = AS_TEXT,
+    [PG_TIMESTAMP] = AS_TEXT,
+    [PG_DATE] = AS_TEXT,
+    [PG_TIME] = AS_TEXT,
+    [PG_WIDE] = "coalesce(to_json(trim_scale(@)::text)::text,'null')",
     [PG_BYTEA] = "coalesce('{\"$b\":\"'||upper(encode(@,'hex'))||'\"}','null')",
     [PG_TIMESTAMPTZ] =
         "coalesce(to_json(regexp_replace(@::text,'^(\\d+-\\d+-\\d+) (.*)\\+00','\\1T\\2Z'))::text,'null')",
@@ -185,20 +191,40 @@ static int read_key_members(cs_pg *b, const cs_table *t, const char *pk, csync_e
     return rc;
 }
 
+/* As PostgreSQL writes it. */
+static int is_uuid(const cs_value *v)
+{
+    for (size_t i = 0; i < v->len; i++) {
+        int dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+        if (!v->text[i] || !strchr(dash ? "-" : "0123456789abcdef", v->text[i]))
+            return 0;
+    }
+    return v->len == 36;
+}
+
+static int is_plain(enum pg_kind kind, const cs_value *v)
+{
+    switch (kind) {
+    case PG_INT:
+        return v->type == CS_INT;
+    case PG_TEXT:
+        return v->type == CS_TEXT && !memchr(v->text, 0, v->len) && cs_utf8_valid(v->text, v->len);
+    case PG_UUID:
+        return v->type == CS_TEXT && is_uuid(v);
+    default:
+        return 0;
+    }
+}
+
 /* The spelling that capture gives the key, where it can be told without asking. */
 static int spell_key(cs_pg *b, const cs_table *t)
 {
     const pg_table *p = t->prepared;
 
-    for (size_t i = 0; i < t->key_count; i++) {
-        enum pg_kind kind = p->kinds[t->key[i]];
-        const cs_value *v = &b->key[i];
-
-        if (!(kind == PG_INT && v->type == CS_INT) &&
-            !(kind == PG_TEXT && v->type == CS_TEXT && !memchr(v->text, 0, v->len) &&
-              cs_utf8_valid(v->text, v->len)))
+    for (size_t i = 0; i < t->key_count; i++)
+        if (!is_plain(p->kinds[t->key[i]], &b->key[i]))
             return 0;
-    }
     for (size_t i = 0; i < t->key_count; i++) {
         const char *name = t->columns[t->key[i]].name;
 
@@ -239,6 +265,10 @@ static int ask_spelling(cs_pg *b, const cs_table *t, const char **reason, csync_
             cs_error_copy(err, &why);
         rc = run != CSYNC_OK && !*reason ? run : pg_savepoint_end(b, run != CSYNC_OK, err);
     }
+    if (rc == CSYNC_OK)
+        rc = cs_buf_check(&b->pk, err);
+    if (rc == CSYNC_OK && !*reason)
+        rc = pg_check_key(b, t, reason, err);
     pg_clear(b, r);
     cs_buf_free(&sql);
     return rc;
