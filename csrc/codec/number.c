@@ -417,3 +417,78 @@ void cs_put_number_canonical(cs_buf *b, const char *text, size_t len)
     else
         cs_put_number_es6(b, cs_parse_double(text, len));
 }
+
+/* ---- Decimals as they are written ---------------------------------------------------------------- */
+
+/* A plain decimal without the zeros that say nothing. */
+typedef struct plain {
+    int is_negative;
+    const char *whole, *fraction;
+    size_t whole_len, fraction_len;
+} plain;
+
+static size_t count_digits(const char *p, const char *end)
+{
+    const char *start = p;
+
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return (size_t)(p - start);
+}
+
+static int read_plain(plain *out, const char *p, size_t len)
+{
+    const char *end = p + len;
+
+    out->is_negative = p < end && *p == '-';
+    p += out->is_negative;
+    out->whole = p;
+    out->whole_len = count_digits(p, end);
+    p += out->whole_len;
+    out->fraction = p + 1;
+    out->fraction_len = p < end && *p == '.' ? count_digits(p + 1, end) : 0;
+    if (!out->whole_len ||
+        (p < end && (!out->fraction_len || out->fraction + out->fraction_len != end)))
+        return 0;
+    for (; out->whole_len && *out->whole == '0'; out->whole_len--)
+        out->whole++;
+    while (out->fraction_len && out->fraction[out->fraction_len - 1] == '0')
+        out->fraction_len--;
+    out->is_negative &= out->whole_len || out->fraction_len;
+    return 1;
+}
+
+int cs_same_decimal(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    plain x, y;
+
+    return read_plain(&x, a, a_len) && read_plain(&y, b, b_len) && x.is_negative == y.is_negative &&
+           x.whole_len == y.whole_len && x.fraction_len == y.fraction_len &&
+           memcmp(x.whole, y.whole, x.whole_len) == 0 &&
+           memcmp(x.fraction, y.fraction, x.fraction_len) == 0;
+}
+
+int cs_fits_double(const char *text, size_t len)
+{
+    cs_buf nearest = {0};
+    plain n;
+    int fits;
+
+    if (len <= DBL_DIG || !read_plain(&n, text, len))
+        return 1;
+    cs_put_number_es6(&nearest, cs_parse_double(text, len));
+    fits = !nearest.failed && cs_same_decimal(text, len, nearest.data, nearest.len);
+    cs_buf_free(&nearest);
+    return fits;
+}
+
+int cs_fits_int64(const char *text, size_t len)
+{
+    plain n;
+
+    if (memchr(text, '.', len) || !read_plain(&n, text, len))
+        return 0;
+    return n.whole_len < 19 ||
+           (n.whole_len == 19 &&
+            memcmp(n.whole, n.is_negative ? "9223372036854775808" : "9223372036854775807", 19) <= 0);
+}

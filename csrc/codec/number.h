@@ -20,4 +20,10 @@ void cs_decimal_of(cs_decimal *d, double value);
 void cs_put_number_es6(cs_buf *b, double value);
 /* Appends the canonical form of a JSON number's text. */
 void cs_put_number_canonical(cs_buf *b, const char *text, size_t len);
+/* 1 when both texts are plain decimals (digits, at most one point, a minus) and the same number. */
+int cs_same_decimal(const char *a, size_t a_len, const char *b, size_t b_len);
+/* 0 when `text` is a plain decimal that no double is exactly. */
+int cs_fits_double(const char *text, size_t len);
+/* 1 when `text` is an integer of 64 bits. */
+int cs_fits_int64(const char *text, size_t len);
 #endif

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 import csync
+import postgres_replicas
 from note_table import NOTE
 
 _CALM = {
@@ -115,6 +116,21 @@ def replica(database):
             return db
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The directory of the socket of a private PostgreSQL server."""
+    yield from postgres_replicas.start()
+
+
+@pytest.fixture
+def pg_replica(postgres):
+    """pg_replica(schema="", *tables, **options): an open replica of a new PostgreSQL database.
+
+    `db.url` names it; db.sql(statement) is another program, db.more_sql() one more.
+    """
+    yield from postgres_replicas.make(postgres)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """PostgreSQL: capture, and syncs with SQLite and with another PostgreSQL database."""
 
-import contextlib
 import itertools
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -20,49 +18,6 @@ CREATE TABLE album(id INTEGER PRIMARY KEY, title VARCHAR(160) NOT NULL,
 CREATE TABLE track(id INTEGER PRIMARY KEY, name VARCHAR(200) NOT NULL, album INTEGER REFERENCES album(id),
     price NUMERIC(10,2) NOT NULL);
 """
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    if pg.programs() is None:
-        print("\nPostgreSQL is not installed: NOTHING of its backend is tested", file=sys.__stderr__)
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    with pg.server() as home:
-        yield home
-
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def pg_replica(postgres):
-    """pg_replica(schema="", *tables, **options): an open replica of a new database; db.sql is another program."""
-    with contextlib.ExitStack() as stack:
-        admin = pg.Session(f"postgresql://postgres@/postgres?host={postgres}")
-        stack.callback(admin.close)
-
-        def make(schema="", *tables, **options):
-            name = f"test{next(_numbers)}"
-            admin(f"CREATE DATABASE {name}")
-            url = f"postgresql://postgres@/{name}?host={postgres}"
-            session = pg.Session(url)
-            stack.callback(session.close)
-            if schema:
-                session(schema.rstrip().rstrip(";"))
-            db = stack.enter_context(csync.open(url, **options))
-            db.url, db.sql = url, session
-            db.more_sql = lambda: _session(stack, url)
-            if tables:
-                db.track(*tables)
-            return db
-
-        yield make
-
-
-def _session(stack, url):
-    session = pg.Session(url)
-    stack.callback(session.close)
-    return session
 
 
 def changes(db, since=0):

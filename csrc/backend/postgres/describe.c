@@ -266,17 +266,25 @@ static void put_order(cs_buf *s, const cs_table *t, const enum pg_kind *kinds)
     for (size_t i = 0; i < t->key_count; i++) {
         enum pg_kind kind = kinds[t->key[i]];
         const char *name = t->columns[t->key[i]].name;
-        int is_made = kind == PG_TIMESTAMPTZ || kind == PG_WIDE;
 
         cs_buf_puts(s, i ? "," : "");
-        if (is_made) {
+        if (kind == PG_NUMERIC) { /* numbers come before those that are strings */
+            cs_buf_puts(s, "left(");
+            pg_put_value_sql(s, kind, "x.", name);
+            cs_buf_puts(s, ",1)='\"',CASE left(");
+            pg_put_value_sql(s, kind, "x.", name);
+            cs_buf_puts(s, ",1) WHEN '\"' THEN NULL ELSE x.");
+            cs_put_ident(s, name);
+            cs_buf_puts(s, " END,");
+        }
+        if (kind == PG_TIMESTAMPTZ || kind == PG_WIDE || kind == PG_NUMERIC) {
             pg_put_value_sql(s, kind, "x.", name);
         } else {
             cs_buf_puts(s, "x.");
             cs_put_ident(s, name);
             cs_buf_puts(s, kind >= PG_OTHER ? "::text" : "");
         }
-        if (kind >= PG_OTHER || kind == PG_TEXT)
+        if (kind >= PG_OTHER || kind == PG_TEXT || kind == PG_NUMERIC)
             cs_buf_puts(s, " COLLATE \"C\"");
     }
 }

@@ -7,6 +7,7 @@
 
 #include "backend/postgres/postgres.h"
 #include "codec/canonical.h"
+#include "codec/number.h"
 
 enum verdict { AS_GIVEN, RESPELLED, ANOTHER };
 
@@ -45,13 +46,11 @@ static int same_decimal(const cs_value *given, const cs_value *held)
     cs_buf text = {0};
     int same;
 
-    if (given->type == CS_TEXT)
-        cs_buf_put(&text, given->text, given->len);
-    else
-        cs_put_value(&text, given);
-    same = !text.failed && text.len &&
-           (text.data[0] == '-' || (text.data[0] >= '0' && text.data[0] <= '9')) &&
-           same_json(text.data, text.len, held->text, held->len);
+    if (given->type == CS_INT)
+        cs_buf_put_int(&text, given->integer);
+    else if (given->type == CS_TEXT || given->type == CS_NUMBER || given->type == CS_REAL)
+        cs_buf_put(&text, given->text ? given->text : "", given->text ? given->len : 0);
+    same = !text.failed && cs_same_decimal(text.data, text.len, held->text, held->len);
     cs_buf_free(&text);
     return same;
 }
@@ -171,7 +170,7 @@ static enum verdict judge(enum pg_kind kind, const cs_value *given, const cs_val
     if (given->type == CS_JSON && held->type == CS_TEXT) /* nested: here it is text that holds JSON */
         return same_json(given->text, given->len, held->text, held->len) ? RESPELLED : ANOTHER;
     if (kind == PG_WIDE)
-        same = held->type == CS_TEXT && given->type != CS_BLOB && same_decimal(given, held);
+        same = held->type == CS_TEXT && same_decimal(given, held);
     else if (is_text && kind == PG_JSONB)
         same = same_json(given->text, given->len, held->text, held->len);
     else if (is_text && kind == PG_UUID)

@@ -2,24 +2,30 @@
  *
  * Numbers keep their digits, booleans are true and false, bytea is {"$b":HEX}; a timestamp with time zone is in
  * UTC with a Z; every other type is the text that PostgreSQL itself writes, as a string. */
+#include <math.h>
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
 #include "base/mem.h"
 #include "codec/hex.h"
+#include "codec/number.h"
 
 #define OUTSIDE                                                                                    \
     "WHEN 'NaN' THEN '{\"$f\":\"NaN\"}' WHEN 'Infinity' THEN '9e999' WHEN '-Infinity' THEN '-9e999' "
 #define AS_TEXT "coalesce(to_json(@::text)::text,'null')"
 
-/* A numeric that is no double is a string: a reader that has doubles only would change it. */
+/* An integer beyond int64 is a double, with a point; and a numeric that is no double exactly is a string: a reader that has
+ * doubles only would change it. What a double cannot hold at all must not be cast to one: the writer's statement fails. */
 static const char *const value_sql[] = {
     [PG_OTHER] = AS_TEXT,
     [PG_INT] = "coalesce(@::text,'null')",
     [PG_NUMERIC] =
-        "CASE @::text " OUTSIDE "ELSE CASE WHEN min_scale(@)=0 THEN trim_scale(@)::text WHEN CASE WHEN "
-        "length(ltrim(translate(@::text,'-.',''),'0'))>17 THEN false ELSE @::float8::text::numeric=@ END "
-        "THEN @::text WHEN @ IS NULL THEN 'null' ELSE to_json(@::text)::text END END",
+        "CASE @::text " OUTSIDE
+        "ELSE CASE WHEN @ IS NULL THEN 'null' WHEN min_scale(@)=0 AND @ BETWEEN "
+        "-9223372036854775808 AND 9223372036854775807 THEN trim_scale(@)::text WHEN abs(@) BETWEEN 2.3e-308 AND "
+        "1.79e308 AND length(btrim(translate(@::text,'-.',''),'0'))<=17 THEN CASE WHEN @::float8::text::numeric=@ "
+        "THEN trim_scale(@)::text||CASE WHEN min_scale(@)=0 THEN '.0' ELSE '' END ELSE "
+        "to_json(trim_scale(@)::text)::text END ELSE to_json(trim_scale(@)::text)::text END END",
     [PG_FLOAT] = "CASE @::text " OUTSIDE "ELSE coalesce(CASE WHEN @::text ~ '[.e]' THEN @::text ELSE "
                  "@::text||'.0' END,'null') END",
     [PG_BOOL] = "coalesce(@::text,'null')",
@@ -97,19 +103,14 @@ static void put_number(cs_buf *s, enum pg_kind kind, const cs_value *v)
 {
     double real = cs_value_real(v);
 
-    if (real > 1.7976931348623157e308 || real < -1.7976931348623157e308)
+    if (isnan(real))
+        cs_buf_puts(s, "NaN");
+    else if (isinf(real))
         cs_buf_puts(s, real > 0 ? "Infinity" : "-Infinity");
     else if (v->text && kind != PG_NUMERIC)
         cs_buf_put(s, v->text, v->len);
     else
-        cs_put_real(s, real);
-}
-
-static int is_nan(const cs_value *v)
-{
-    static const char nan[] = "{\"$f\":\"NaN\"}";
-
-    return v->type == CS_JSON && v->len == sizeof nan - 1 && memcmp(v->text, nan, v->len) == 0;
+        cs_put_number_es6(s, real);
 }
 
 void pg_put_param(cs_buf *s, enum pg_kind kind, const cs_value *v, const char **reason)
@@ -136,8 +137,6 @@ void pg_put_param(cs_buf *s, enum pg_kind kind, const cs_value *v, const char **
     case CS_JSON:
         if (memchr(v->text, 0, v->len) || !cs_utf8_valid(v->text, v->len))
             *reason = "type";
-        else if (is_nan(v))
-            cs_buf_puts(s, "NaN");
         else
             cs_buf_put(s, v->text, v->len);
         break;

@@ -43,7 +43,7 @@ static int is_near(const cs_sqlite *b, const cs_table *t, const bulk *k, const c
             (c->pk_len == last->pk_len && memcmp(c->pub.pk, last->pub.pk, c->pk_len) > 0));
 }
 
-/* Binds change `i`. *fits 0: it is malformed, no whole row of this table, or far from the one before. */
+/* Binds change `i`. *fits 0: it is malformed, no whole row of this table, not to be held, or far from the one before. */
 static int bind_change(cs_sqlite *b, const cs_item *item, const cs_merge *how, bulk *k, int i,
                        int *fits, csync_error *err)
 {
@@ -55,7 +55,7 @@ static int bind_change(cs_sqlite *b, const cs_item *item, const cs_merge *how, b
     *fits = rc == CSYNC_OK && is_near(b, t, k, c);
     if (*fits) {
         rc = sq_read_payload(b, t, c->pub.payload, c->payload_len, &why);
-        *fits = rc == CSYNC_OK && sq_is_whole(b, t);
+        *fits = rc == CSYNC_OK && sq_is_whole(b, t) && !sq_misfit(b, t);
     }
     if (rc == CSYNC_EINVAL || rc == CSYNC_ESCHEMA || (rc == CSYNC_OK && !*fits))
         return CSYNC_OK;

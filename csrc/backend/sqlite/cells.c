@@ -1,8 +1,10 @@
 /* cells.c - a row's values between JSON, bound parameters and result columns. */
+#include <math.h>
 #include <string.h>
 
 #include "backend/sqlite/sqlite.h"
 #include "base/mem.h"
+#include "codec/number.h"
 
 int sq_reserve_cells(cs_sqlite *b, csync_error *err)
 {
@@ -77,6 +79,26 @@ void sq_bind(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value)
                                     SQLITE_STATIC, SQLITE_UTF8));
         break;
     }
+}
+
+/* A column of numbers makes a double of text that looks like one. */
+static int is_kept(const cs_column *c, const cs_value *v)
+{
+    if (v->type == CS_REAL)
+        return v->text || !isnan(v->real); /* SQLite makes NULL of NaN */
+    if ((v->type != CS_TEXT && v->type != CS_NUMBER) || c->affinity == CS_AFF_TEXT ||
+        c->affinity == CS_AFF_BLOB)
+        return 1;
+    return cs_fits_double(v->text, v->len) ||
+           (c->affinity != CS_AFF_REAL && cs_fits_int64(v->text, v->len));
+}
+
+const cs_column *sq_misfit(const cs_sqlite *b, const cs_table *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (b->present[i] && !is_kept(&t->columns[i], &b->cells[i]))
+            return &t->columns[i];
+    return NULL;
 }
 
 static int is_inside(const char *text, const cs_row *row)

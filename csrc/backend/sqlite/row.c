@@ -280,8 +280,17 @@ static int log_kept(cs_sqlite *b, cs_table *t, csync_error *err)
 int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *err)
 {
     int whole = sq_is_whole(b, t);
+    const cs_column *misfit = sq_misfit(b, t);
     sqlite3_stmt *stmt;
-    int rc = whole ? sq_table_stmt(b, t, SQT_ROW_PUT, &stmt, err) : sq_partial_put(b, t, &stmt, err);
+    int rc;
+
+    if (misfit) {
+        *reason = "type";
+        (void)cs_fail(err, CSYNC_EDB, "column \"%.40s\" (%.40s) would hold another value",
+                      misfit->name, misfit->type);
+        return CSYNC_OK;
+    }
+    rc = whole ? sq_table_stmt(b, t, SQT_ROW_PUT, &stmt, err) : sq_partial_put(b, t, &stmt, err);
 
     if (rc == CSYNC_OK) {
         for (size_t i = 0; i < t->count; i++)

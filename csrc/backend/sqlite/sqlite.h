@@ -210,6 +210,8 @@ int sq_reserve_cells(cs_sqlite *b, csync_error *err);
 void sq_bind(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value);
 /* The same for a value that the next row that is read may overwrite. */
 void sq_bind_passing(cs_sqlite *b, sqlite3_stmt *stmt, int at, const cs_value *value);
+/* A column whose value in b->cells SQLite would change: NaN, or more digits than a double has; NULL: none. */
+const cs_column *sq_misfit(const cs_sqlite *b, const cs_table *t);
 void sq_bind_text(cs_sqlite *b, sqlite3_stmt *stmt, int at, const char *text);
 void sq_bind_int(cs_sqlite *b, sqlite3_stmt *stmt, int at, int64_t value);
 int sq_bind_key(cs_sqlite *b, sqlite3_stmt *stmt, const cs_table *t); /* ?1.. from b->key; next index */
