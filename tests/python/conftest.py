@@ -14,6 +14,7 @@ import sqlite3
 import hypothesis
 import pytest
 
+import conformance
 import csync
 import postgres_replicas
 from note_table import NOTE
@@ -131,6 +132,13 @@ def pg_replica(postgres):
     `db.url` names it; db.sql(statement) is another program, db.more_sql() one more.
     """
     yield from postgres_replicas.make(postgres)
+
+
+@pytest.fixture(params=conformance.PAIRS)
+def world(request, replica, pg_replica, sql):
+    """Replicas of the two kinds of database that the parameter names: see conformance.World."""
+    conformance.mark(request, request.param)
+    return conformance.World(request.param, replica, pg_replica, sql)
 
 
 @pytest.fixture

@@ -90,6 +90,7 @@ static enum pg_kind kind_of(const char *type, const char *declared)
                  {"varchar", PG_TEXT},
                  {"bytea", PG_BYTEA},
                  {"uuid", PG_UUID},
+                 {"inet", PG_INET},
                  {"jsonb", PG_JSONB},
                  {"timestamptz", PG_TIMESTAMPTZ},
                  {"timestamp", PG_TIMESTAMP},
@@ -277,7 +278,7 @@ static void put_order(cs_buf *s, const cs_table *t, const enum pg_kind *kinds)
             cs_put_ident(s, name);
             cs_buf_puts(s, " END,");
         }
-        if (kind == PG_TIMESTAMPTZ || kind == PG_WIDE || kind == PG_NUMERIC) {
+        if (kind == PG_TIMESTAMPTZ || kind == PG_WIDE || kind == PG_NUMERIC || kind == PG_INET) {
             pg_put_value_sql(s, kind, "x.", name);
         } else {
             cs_buf_puts(s, "x.");

@@ -64,6 +64,7 @@ enum pg_kind {
     PG_OTHER,
     PG_WIDE, /* a numeric that is declared wider than a double */
     PG_UUID,
+    PG_INET, /* whose cast to text adds the mask of a host */
     PG_JSONB,
     PG_TIMESTAMPTZ,
     PG_TIMESTAMP,

@@ -32,6 +32,7 @@ static const char *const value_sql[] = {
     [PG_TEXT] = AS_TEXT,
     [PG_UUID] = AS_TEXT,
     [PG_JSONB] = AS_TEXT,
+    [PG_INET] = "CASE WHEN @ IS NULL THEN 'null' ELSE to_json(format('%s',@))::text END",
     [PG_TIMESTAMP] = AS_TEXT,
     [PG_DATE] = AS_TEXT,
     [PG_TIME] = AS_TEXT,

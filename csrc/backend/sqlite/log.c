@@ -274,6 +274,12 @@ int sq_start_relay(cs_backend *base, csync_error *err)
 
 /* ---- entries ---- */
 
+/* Text that is not UTF-8 went into the log as it was: no JSON, and no change that could be passed on. */
+static int is_exact(const csync_change *c)
+{
+    return cs_utf8_valid(c->pk, strlen(c->pk)) && cs_utf8_valid(c->payload, strlen(c->payload));
+}
+
 int sq_log_change(cs_backend *base, int64_t version, csync_batch *batch, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
@@ -298,7 +304,7 @@ int sq_log_change(cs_backend *base, int64_t version, csync_batch *batch, csync_e
         c.origin = origin ? origin : base->origin;
         c.timestamp = sq_column_text(b, stmt, 6);
         c.seq = origin ? sqlite3_column_int64(stmt, 7) : version;
-        rc = cs_batch_add(batch, &c, err);
+        rc = is_exact(&c) ? cs_batch_add(batch, &c, err) : CSYNC_OK;
     }
     sqlite3_reset(stmt);
     return rc;
