@@ -162,6 +162,37 @@ static void put_real__reads_back_to_the_same_bits(void **state)
     cs_buf_free(&b);
 }
 
+static void plain_decimals__are_compared_without_a_double(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        int same, fits, is_int64; /* of a */
+    } cases[] = {{"1.50", "1.5", 1, 1, 0},
+                 {"-0.0", "0", 1, 1, 0},
+                 {"007", "7", 1, 1, 1},
+                 {"1e3", "1000", 0, 1, 0},
+                 {"1.", "1", 0, 1, 0},
+                 {"", "", 0, 1, 0},
+                 {"-1", "1", 0, 1, 1},
+                 {"0.123456789012345678", "0.123456789012345679", 0, 0, 0},
+                 {"0.1234567890123456", "0.1234567890123456", 1, 1, 0},
+                 {"9007199254740993", "9007199254740992", 0, 0, 1},
+                 {"9223372036854775807", "9223372036854775808", 0, 0, 1},
+                 {"-9223372036854775808", "-9223372036854775808", 1, 0, 1},
+                 {"-9223372036854775809", "9223372036854775809", 0, 0, 0},
+                 {"100000000000000000000", "100000000000000000000.0", 1, 1, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *a = cases[i].a, *b = cases[i].b;
+
+        if (cs_same_decimal(a, strlen(a), b, strlen(b)) != cases[i].same ||
+            cs_fits_double(a, strlen(a)) != cases[i].fits ||
+            cs_fits_int64(a, strlen(a)) != cases[i].is_int64)
+            fail_msg("case %zu: %s and %s", i, a, b);
+    }
+}
+
 /* RFC 8785, appendix B, and what is hard about shortest digits. */
 static const struct {
     uint64_t bits;
@@ -751,6 +782,7 @@ int main(void)
         cmocka_unit_test(row_check__counts_members_and_finds_repeated_names),
         cmocka_unit_test(names__are_compared_however_many_there_are),
         cmocka_unit_test(depth__is_limited_to_64),
+        cmocka_unit_test(plain_decimals__are_compared_without_a_double),
         cmocka_unit_test(row__takes_invalid_utf8_when_told_to),
         cmocka_unit_test(canonical_json__sorts_and_spells_one_way),
         cmocka_unit_test(canonical_json__refuses_what_has_no_canonical_form),

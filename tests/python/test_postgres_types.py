@@ -1,5 +1,6 @@
 """docs/types.md says what each value becomes on the other side; here every line of it is tried."""
 
+import itertools
 import json
 import pathlib
 import re
@@ -7,6 +8,7 @@ import re
 import pytest
 
 import csync
+from conformance import settle
 from postgres_replicas import TYPES
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "types.md"
@@ -255,3 +257,29 @@ def test_a_numeric_of_any_size_is_captured(pg_replica, number):
     assert other.parked() == []
     assert other.sql(f"SELECT v = {number} FROM t") == ["t"]
     assert first.hash() == other.hash()
+
+
+# ---- One schema on both sides
+
+SHARED = {
+    "SMALLINT": ["-32768", "32767"],
+    "BIGINT": ["9223372036854775807", "-9223372036854775808"],
+    "NUMERIC": ["0.1", "-12345.678", "1e20"],
+    "DOUBLE PRECISION": ["0.1", "1e300", "5e-324", "-1.5", "3"],
+    "REAL": ["0.5", "0.1"],
+    "TEXT": ["''", "'ä\"\\'", "'it''s'", "'1'"],
+    "VARCHAR(5)": ["'abcde'"],
+    "DATE": ["'2024-02-29'"],
+    "TIMESTAMP": ["'2009-01-01 00:00:00'", "'2009-01-01 10:20:30.123456'"],
+}
+
+
+def test_types_with_the_same_name_on_both_sides(world):
+    client, server = world.replicas(columns(SHARED), "t")
+    number = itertools.count(1)
+    for n, name in enumerate(SHARED):
+        for value in [*SHARED[name], "NULL"]:
+            for db in (client, server):
+                db.execute(f"INSERT INTO t(id,c{n}) VALUES ({next(number)},{value})")
+    settle(client, server)
+    assert client.parked() == []
