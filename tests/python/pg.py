@@ -39,7 +39,7 @@ def server():
     try:
         run(bin / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync",
             "--locale=C.UTF-8")
-        options = f"-k {home} -c listen_addresses= -c fsync=off -c max_connections=40"
+        options = f"-k {home} -c listen_addresses= -c fsync=off -c max_connections=40 -c max_prepared_transactions=2"
         run(bin / "pg_ctl", "-D", home / "data", "-w", "-l", home / "log", "-o", options, "start")
         try:
             yield home

@@ -1,6 +1,5 @@
 """PostgreSQL: capture, and syncs with SQLite and with another PostgreSQL database."""
 
-import subprocess
 import threading
 
 import pytest
@@ -125,72 +124,7 @@ def test_names_are_exact(pg_replica, replica):
         db.track('my.no"te')
 
 
-# ---- the order of commits
-
-
-def test_a_version_that_commits_late_is_not_missed(pg_replica, replica):
-    db, other = pg_replica(NOTES, "note"), replica(NOTES, "note")
-    late = db.more_sql()
-    late("BEGIN")
-    late("INSERT INTO note VALUES (1,'late',1)")
-    db.sql("INSERT INTO note VALUES (2,'early',2)")
-    other.sync(db)
-    assert other.execute("SELECT count(*) FROM note") == [(0,)]
-    late("COMMIT")
-    other.sync(db)
-    assert [row[0] for row in other.execute("SELECT text FROM note ORDER BY id")] == ["late", "early"]
-    in_step(other, db)
-
-
-def test_the_lock_survives_a_savepoint_that_is_rolled_back(pg_replica):
-    db = pg_replica(NOTES, "note")
-    late = db.more_sql()
-    late("BEGIN; SAVEPOINT s; INSERT INTO note VALUES (1,'x',1); ROLLBACK TO s; INSERT INTO note VALUES (2,'y',2)")
-    db.sql("INSERT INTO note VALUES (3,'z',3)")
-    assert short(db) == []
-    late("COMMIT")
-    assert sorted(short(db)) == [("insert", 2), ("insert", 3)]
-
-
-STRESS = """
-\\set a random(1, 20)
-\\set b random(1, 20)
-\\set end random(1, 10)
-BEGIN;
-INSERT INTO note(text,rank) VALUES ('new', :a);
-SAVEPOINT s;
-UPDATE note SET rank=rank+1 WHERE id=least(:a,:b);
-ROLLBACK TO s;
-UPDATE note SET rank=rank+1 WHERE id=greatest(:a,:b);
-SELECT pg_sleep(:a * 0.0005);
-\\if :end = 1
-ROLLBACK;
-\\else
-COMMIT;
-\\endif
-"""
-
-
-def test_nothing_is_missed_while_many_write(pg_replica, replica, tmp_path):
-    db = pg_replica(
-        "CREATE TABLE note(id bigserial PRIMARY KEY, text text, rank int);"
-        "INSERT INTO note(text,rank) SELECT 'old',0 FROM generate_series(1,20)", "note"
-    )
-    other = replica(NOTES, "note")
-    script = tmp_path / "stress.sql"
-    script.write_text(STRESS)
-    command = [pg.programs() / "pgbench", "-n", "-c", "8", "-T", "5", "-f", script, db.url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as writers:
-        syncs = 0
-        while writers.poll() is None:
-            other.sync(db)
-            syncs += 1
-        output = writers.stdout.read()
-    assert writers.returncode == 0, output
-    other.sync(db)
-    assert syncs > 1
-    assert other.execute("SELECT count(*) FROM note")[0][0] > 100
-    in_step(other, db)
+# ---- writers beside an apply
 
 
 def test_an_edit_that_races_an_apply_is_not_lost(pg_replica, replica):

@@ -300,17 +300,19 @@ int pg_log_change(cs_backend *base, int64_t version, csync_batch *batch, csync_e
 }
 
 /* The entries that are heads say so in column 8; 9: via; 10: base; 11: payload of the parked change; 12: parked. A
- * change that no table here can hold is its row's head as long as it is parked. */
+ * change that no table here can hold is its row's head as long as it is parked. Each entry looks its head up by the
+ * whole key (LATERAL): a plan that the statistics of a new database suggest reads all heads for each entry. */
 static const char page_sql[] =
     "SELECT l.version,l.table_name,l.pk_value,l.operation,l.payload,l.origin,l.timestamp,l.seq,"
     "CASE WHEN r.pk IS NOT NULL THEN r.version=l.version ELSE p.id IS NOT NULL END,coalesce(r.via,0),"
     "CASE WHEN r.state&2<>0 THEN csync._sync_time(r.ts)||' '||r.origin||' '||r.seq WHEN r.base_origin IS "
     "NOT NULL THEN csync._sync_time(r.base_ts)||' '||r.base_origin||' '||r.base_seq END,p.payload,"
-    "coalesce(r.parked,0) FROM csync._sync_log l LEFT JOIN csync._sync_tables t ON t.name=l.table_name LEFT "
-    "JOIN csync._sync_rows r ON r.table_id=t.id AND r.pk=l.pk_value LEFT JOIN csync._sync_parked p ON "
-    "p.pk_value=l.pk_value AND p.table_name=l.table_name AND (p.id=r.parked OR r.pk IS NULL AND "
-    "p.timestamp=l.timestamp AND p.origin=l.origin AND p.seq=l.seq) WHERE l.version>$1::bigint AND "
-    "l.version<=$2::bigint ORDER BY l.version LIMIT $3::bigint";
+    "coalesce(r.parked,0) FROM (SELECT * FROM csync._sync_log WHERE version>$1::bigint AND version<=$2::bigint "
+    "ORDER BY version LIMIT $3::bigint) l LEFT JOIN csync._sync_tables t ON t.name=l.table_name LEFT JOIN LATERAL "
+    "(SELECT * FROM csync._sync_rows WHERE table_id=t.id AND pk=l.pk_value LIMIT 1) r ON true LEFT JOIN LATERAL "
+    "(SELECT * FROM csync._sync_parked q WHERE q.pk_value=l.pk_value AND q.table_name=l.table_name AND "
+    "(q.id=r.parked OR r.pk IS NULL AND q.timestamp=l.timestamp AND q.origin=l.origin AND q.seq=l.seq) LIMIT 1) p "
+    "ON true ORDER BY l.version";
 
 /* What the log does not hold is what the row holds now. *found 0: the row is gone without a trace. */
 static int complete(cs_pg *b, const PGresult *r, int row, csync_change *c, cs_buf *payload,

@@ -76,7 +76,7 @@ static const char functions_sql[] =
     " last := csync._sync_last();"
     " SELECT min(((classid::bigint & 65535) << 32) | objid::bigint) INTO held FROM pg_locks"
     "  WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND classid::bigint >> 16 = " PG_LOCK_TAG
-    "  AND pid <> pg_backend_pid()"
+    "  AND pid IS DISTINCT FROM pg_backend_pid()" /* a prepared transaction has none */
     "  AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"
     " RETURN least(last, coalesce(held, last)); END $$;";
 
