@@ -213,7 +213,9 @@ int csync_trigger_sql(csync *replica, const char *table, int capture, char **sql
 
 /* ---- reports ---- */
 
-int csync_tables(csync *replica, char **json, csync_error *err)
+typedef int (*report)(csync *c, char **json, csync_error *err);
+
+static int give_report(csync *replica, report make, char **json, csync_error *err)
 {
     int rc;
 
@@ -222,21 +224,23 @@ int csync_tables(csync *replica, char **json, csync_error *err)
     rc = cs_replica_enter(replica, err);
     if (rc != CSYNC_OK)
         return rc;
-    rc = json ? cs_report_tables(replica, json, err) : cs_fail(err, CSYNC_EMISUSE, "json is NULL");
+    rc = json ? make(replica, json, err) : cs_fail(err, CSYNC_EMISUSE, "json is NULL");
     return cs_replica_leave(replica, rc, err);
+}
+
+int csync_tables(csync *replica, char **json, csync_error *err)
+{
+    return give_report(replica, cs_report_tables, json, err);
 }
 
 int csync_parked(csync *replica, char **json, csync_error *err)
 {
-    int rc;
+    return give_report(replica, cs_report_parked, json, err);
+}
 
-    if (json)
-        *json = NULL;
-    rc = cs_replica_enter(replica, err);
-    if (rc != CSYNC_OK)
-        return rc;
-    rc = json ? cs_report_parked(replica, json, err) : cs_fail(err, CSYNC_EMISUSE, "json is NULL");
-    return cs_replica_leave(replica, rc, err);
+int csync_lag(csync *replica, char **json, csync_error *err)
+{
+    return give_report(replica, cs_report_lag, json, err);
 }
 
 int csync_conflicts(csync *replica, int64_t since_id, int limit, char **json, csync_error *err)

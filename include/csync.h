@@ -167,6 +167,14 @@ typedef struct csync_state {
     int64_t conflicts; /* entries of the conflict audit */
 } csync_state;
 CSYNC_API int csync_get_state(csync *replica, csync_state *out, csync_error *err);
+/* Who holds this replica's changes back: a PostgreSQL database gives out versions before their transaction commits, so what
+ * was written after the first change of a transaction that is still open is given to nobody until it ends. JSON array, the
+ * one that holds back most first; []: nothing waits, as always on SQLite:
+ * [{"pid","user","application","state","seconds","version","waiting"}]
+ * pid is the server's process (for pg_terminate_backend), 0: a prepared transaction, whose name is `application`. seconds
+ * since it began; nothing after `version` is given out, where `waiting` versions wait. state and seconds are null where
+ * this role may not see them (pg_read_all_stats). Waits for no writer. */
+CSYNC_API int csync_lag(csync *replica, char **json, csync_error *err);
 
 /* ---- Tracked tables ----------------------------------------------------------------------------- */
 

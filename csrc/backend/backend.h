@@ -115,6 +115,16 @@ typedef struct cs_parked {
     const char *reason, *message, *since;
 } cs_parked;
 
+/* A transaction that is still open and holds back what was logged after it began to write. */
+typedef struct cs_holder {
+    int64_t pid; /* 0: nobody's any more, a prepared transaction */
+    const char *user, *application, *state; /* NULL: this role may not see it */
+    int64_t seconds; /* it is open; -1: this role may not see it */
+    int64_t version; /* nobody is given what comes after it */
+    int64_t waiting; /* versions that wait for it */
+} cs_holder;
+
+typedef int (*cs_holder_visit)(void *ctx, const cs_holder *holder, csync_error *err);
 typedef int (*cs_conflict_visit)(void *ctx, const cs_conflict *conflict, csync_error *err);
 typedef int (*cs_parked_visit)(void *ctx, const cs_parked *parked, csync_error *err);
 typedef int (*cs_client_visit)(void *ctx, const cs_client *client, csync_error *err);
@@ -245,6 +255,8 @@ typedef struct cs_backend_ops {
     int (*clients)(cs_backend *b, int stale_days, cs_client_visit visit, void *ctx, csync_error *err);
     int (*safe_version)(cs_backend *b, int stale_days, int64_t *version, csync_error *err);
     int (*state)(cs_backend *b, csync_state *out, csync_error *err);
+    /* Who holds the log back, the one that holds back most first. */
+    int (*lag)(cs_backend *b, cs_holder_visit visit, void *ctx, csync_error *err);
 
     int (*conflict_add)(cs_backend *b, const cs_conflict *conflict, csync_error *err);
     int (*conflicts)(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,

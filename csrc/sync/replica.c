@@ -268,3 +268,20 @@ int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err)
     }
     return rc;
 }
+
+int cs_replica_look(csync *c, cs_work work, void *ctx, csync_error *err)
+{
+    cs_backend *b = c->backend;
+    int rc = check_free(c, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = b->ops->begin(b, 0, err);
+    if (rc == CSYNC_OK)
+        rc = work(c, ctx, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->commit(b, err);
+    if (rc != CSYNC_OK)
+        b->ops->rollback(b);
+    return rc;
+}

@@ -57,4 +57,6 @@ int cs_replica_write(csync *c, cs_work work, void *ctx, csync_error *err);
 int cs_replica_write_unchecked(csync *c, cs_work work, void *ctx, csync_error *err);
 /* Runs it in a read transaction with the tables checked and the heads up to date. */
 int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err);
+/* Runs it in a read transaction with everything as it is: it waits for nobody, whatever is in disorder. */
+int cs_replica_look(csync *c, cs_work work, void *ctx, csync_error *err);
 #endif

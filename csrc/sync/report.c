@@ -140,11 +140,37 @@ static int list_conflicts(csync *c, void *ctx, csync_error *err)
     return c->backend->ops->conflicts(c->backend, l->since, l->limit, add_conflict, l, err);
 }
 
-/* The members that `work` writes, in brackets. */
-static int as_array(csync *c, cs_work work, void *ctx, cs_buf *members, char **json, csync_error *err)
+static int add_holder(void *ctx, const cs_holder *h, csync_error *err)
+{
+    cs_buf *b = ctx;
+
+    (void)err;
+    cs_buf_printf(b, "%s{\"pid\":%lld,", b->len ? "," : "", (long long)h->pid);
+    PUT_MEMBERS(b, {"user", h->user}, {"application", h->application}, {"state", h->state});
+    cs_buf_puts(b, ",\"seconds\":");
+    if (h->seconds < 0)
+        cs_buf_puts(b, "null");
+    else
+        cs_buf_put_int(b, h->seconds);
+    cs_buf_printf(b, ",\"version\":%lld,\"waiting\":%lld}", (long long)h->version,
+                  (long long)h->waiting);
+    return CSYNC_OK;
+}
+
+static int list_holders(csync *c, void *ctx, csync_error *err)
+{
+    cs_buf_clear(ctx);
+    return c->backend->ops->lag(c->backend, add_holder, ctx, err);
+}
+
+typedef int (*transaction)(csync *c, cs_work work, void *ctx, csync_error *err);
+
+/* The members that `work` writes in such a transaction, in brackets. */
+static int as_array(csync *c, transaction run, cs_work work, void *ctx, cs_buf *members,
+                    char **json, csync_error *err)
 {
     cs_buf out = {0};
-    int rc = cs_replica_read(c, work, ctx, err);
+    int rc = run(c, work, ctx, err);
 
     if (rc == CSYNC_OK)
         rc = cs_buf_check(members, err);
@@ -164,26 +190,33 @@ int cs_report_tables(csync *c, char **json, csync_error *err)
 {
     cs_buf members = {0};
 
-    return as_array(c, list_tables, &members, &members, json, err);
+    return as_array(c, cs_replica_read, list_tables, &members, &members, json, err);
 }
 
 int cs_report_parked(csync *c, char **json, csync_error *err)
 {
     cs_buf members = {0};
 
-    return as_array(c, list_parked, &members, &members, json, err);
+    return as_array(c, cs_replica_read, list_parked, &members, &members, json, err);
 }
 
 int cs_report_conflicts(csync *c, int64_t since, int limit, char **json, csync_error *err)
 {
     listing l = {{0}, since, limit};
 
-    return as_array(c, list_conflicts, &l, &l.json, json, err);
+    return as_array(c, cs_replica_read, list_conflicts, &l, &l.json, json, err);
 }
 
 int cs_report_clients(csync *c, int stale_days, char **json, csync_error *err)
 {
     listing l = {{0}, 0, stale_days};
 
-    return as_array(c, list_clients, &l, &l.json, json, err);
+    return as_array(c, cs_replica_read, list_clients, &l, &l.json, json, err);
+}
+
+int cs_report_lag(csync *c, char **json, csync_error *err)
+{
+    cs_buf members = {0};
+
+    return as_array(c, cs_replica_look, list_holders, &members, &members, json, err);
 }

@@ -32,6 +32,7 @@ __all__ = [
     "HashMismatchError",
     "Grant",
     "Head",
+    "Holder",
     "InvalidValue",
     "Misuse",
     "NetworkError",
@@ -192,6 +193,16 @@ class Client:
     last_sync: str
     created: str
     stale: bool
+
+@dataclass(frozen=True)
+class Holder:
+    pid: int
+    user: str | None
+    application: str | None
+    state: str | None
+    seconds: int | None
+    version: int
+    waiting: int
 
 @dataclass(frozen=True)
 class Purged:
@@ -402,6 +413,7 @@ class Replica(_csync.Replica):
     def safe_purge_version(self, days: int = 90) -> int: ...
     def purge(self, days: int = 90) -> Purged: ...
     def parked(self) -> list[Parked]: ...
+    def lag(self) -> list[Holder]: ...
     def conflicts(self, since_id: int = 0, limit: int = 1000) -> list[Conflict]: ...
     def verify(
         self, peer: Replica | Remote | str, *, repair: bool = False, limit: int = 1000, token: str | None = None

@@ -234,6 +234,20 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """An open transaction of a PostgreSQL database that holds the log back: nothing after `version` is given to anybody, and
+    `waiting` versions wait. pid 0: a prepared transaction, named by `application`; None: this role may not see it."""
+
+    pid: int
+    user: str | None
+    application: str | None
+    state: str | None
+    seconds: int | None
+    version: int
+    waiting: int
+
+
+@dataclass(frozen=True)
 class Purged:
     """What purge dropped: the log begins with `version` now."""
 

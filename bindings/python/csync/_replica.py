@@ -16,6 +16,7 @@ from csync._model import (
     Conflict,
     Difference,
     Head,
+    Holder,
     Parked,
     Purged,
     Result,
@@ -292,6 +293,14 @@ class Replica(_csync.Replica):
             Parked(p["table"], _row(p["pk"]), _row(p["payload"]), *(p[name] for name in _PARKED_TEXTS))
             for p in loads(self._parked())
         ]
+
+    def lag(self):
+        """Who holds this replica's changes back, a list of Holder, the one that holds back most first.
+
+        Empty: nothing waits, as always on SQLite. PostgreSQL gives out versions before their transaction commits, so
+        what was written after a transaction's first change is given out when that transaction has ended.
+        """
+        return [Holder(**holder) for holder in loads(self._lag())]
 
     def conflicts(self, since_id=0, limit=1000):
         """The conflict audit after entry `since_id`, oldest first, a list of at most `limit` Conflict."""

@@ -329,6 +329,17 @@ static PyObject *replica_parked(PyObject *self, PyObject *unused)
     return end(&p, csync_parked(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
 }
 
+static PyObject *replica_lag(PyObject *self, PyObject *unused)
+{
+    char *json = NULL;
+    plain p;
+
+    (void)unused;
+    if (begin(&p, self))
+        return NULL;
+    return end(&p, csync_lag(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
+}
+
 static PyObject *replica_conflicts(PyObject *self, PyObject *args)
 {
     long long since;
@@ -706,6 +717,7 @@ static PyMethodDef methods[] = {
     {"_trigger_sql", replica_trigger_sql, METH_VARARGS, NULL},
     {"_state", replica_state, METH_NOARGS, NULL},
     {"_parked", replica_parked, METH_NOARGS, NULL},
+    {"_lag", replica_lag, METH_NOARGS, NULL},
     {"_conflicts", replica_conflicts, METH_VARARGS, NULL},
     {"_suppress_begin", replica_suppress_begin, METH_NOARGS, NULL},
     {"_suppress_end", replica_suppress_end, METH_VARARGS, NULL},

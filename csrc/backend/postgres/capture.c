@@ -35,13 +35,13 @@ static void put_function(cs_buf *s, const cs_table *t)
 
     cs_buf_puts(s, "CREATE OR REPLACE FUNCTION ");
     put_function_name(s, t->id);
-    cs_buf_puts(s,
-                " RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path=pg_catalog SET "
-                "timezone='UTC' SET datestyle='ISO, YMD' SET intervalstyle='iso_8601' SET "
-                "extra_float_digits=1 SET bytea_output='hex' SET standard_conforming_strings=on "
-                "AS $csync$\nDECLARE v_ts bigint; BEGIN\n"
-                " IF coalesce(current_setting('csync.sync_active',true),'')='1' THEN RETURN NULL; "
-                "END IF;\n v_ts := csync._sync_enter();\n IF TG_OP='INSERT' THEN\n  ");
+    cs_buf_puts(
+        s, " RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path=pg_catalog,pg_temp SET "
+           "timezone='UTC' SET datestyle='ISO, YMD' SET intervalstyle='iso_8601' SET "
+           "extra_float_digits=1 SET bytea_output='hex' SET standard_conforming_strings=on "
+           "AS $csync$\nDECLARE v_ts bigint; BEGIN\n"
+           " IF coalesce(current_setting('csync.sync_active',true),'')='1' THEN RETURN NULL; "
+           "END IF;\n v_ts := csync._sync_enter();\n IF TG_OP='INSERT' THEN\n  ");
     put_entries(s, t, "insert", "new_rows");
     cs_buf_puts(s, ";\n ELSIF TG_OP='UPDATE' THEN\n  ");
     put_entries(s, t, "delete", "old_rows");

@@ -89,9 +89,16 @@ int pg_run(cs_pg *b, const char *sql, const pg_args *args, PGresult **out, csync
     return pg_run_many(b, sql, args ? args->values : NULL, args ? args->count : 0, out, err);
 }
 
+int pg_exec_last(cs_pg *b, const char *sql, PGresult **out, csync_error *err)
+{
+    if (out)
+        *out = NULL;
+    return take(b, b->pq->PQexec(b->conn, sql), out, err);
+}
+
 int pg_exec(cs_pg *b, const char *sql, csync_error *err)
 {
-    return take(b, b->pq->PQexec(b->conn, sql), NULL, err);
+    return pg_exec_last(b, sql, NULL, err);
 }
 
 int pg_exec_buf(cs_pg *b, cs_buf *sql, csync_error *err)

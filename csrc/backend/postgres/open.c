@@ -8,20 +8,27 @@
 #define SETTINGS                                                                                   \
     ";SET LOCAL timezone='UTC';SET LOCAL datestyle='ISO, YMD';SET LOCAL intervalstyle='iso_8601';" \
     "SET LOCAL extra_float_digits=1;SET LOCAL bytea_output='hex';"                                 \
-    "SET LOCAL standard_conforming_strings=on;SET LOCAL check_function_bodies=off"
+    "SET LOCAL standard_conforming_strings=on;SET LOCAL check_function_bodies=off;" PG_SAFE_PATH
 
-static int horizon(cs_pg *b, csync_error *err)
+static int horizon(cs_pg *b, const char *sql, csync_error *err)
 {
-    return pg_query_int(b, "SELECT csync._sync_horizon()", NULL, &b->top, NULL, err);
+    PGresult *r = NULL;
+    int rc = pg_exec_last(b, sql, &r, err);
+
+    if (rc == CSYNC_OK)
+        b->top = pg_cell_int(b, r, 0, 0);
+    pg_clear(b, r);
+    return rc;
 }
 
-/* A reader has one snapshot, taken after the horizon was seen. */
+/* A reader has one snapshot, taken after the horizon was seen, whatever the level of isolation is by default. */
 static int begin_read(cs_pg *b, csync_error *err)
 {
-    int rc = horizon(b, err);
+    int rc = horizon(
+        b, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;SELECT csync._sync_horizon()", err);
 
     return rc == CSYNC_OK
-               ? pg_exec(b, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" SETTINGS, err)
+               ? pg_exec(b, "COMMIT;BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" SETTINGS, err)
                : rc;
 }
 
@@ -36,7 +43,7 @@ static int begin_write(cs_pg *b, csync_error *err)
                   ";SET LOCAL lock_timeout=%d;SELECT pg_advisory_xact_lock(" PG_WRITER_LOCK ")",
                   b->base.impatient || b->busy_ms < 1 ? 1 : b->busy_ms);
     rc = pg_exec_buf(b, &sql, err);
-    return rc == CSYNC_OK ? horizon(b, err) : rc;
+    return rc == CSYNC_OK ? horizon(b, "SELECT csync._sync_horizon()", err) : rc;
 }
 
 static int begin(cs_backend *base, int write, csync_error *err)
@@ -234,6 +241,7 @@ static const cs_backend_ops ops = {
     .clients = pg_clients,
     .safe_version = pg_safe_version,
     .state = pg_state,
+    .lag = pg_lag,
     .conflict_add = pg_conflict_add,
     .conflicts = pg_conflicts,
     .parked_count = pg_parked_count,
@@ -256,6 +264,12 @@ static int busy_timeout(const csync_open_options *options)
     return options->busy_timeout_ms < 0 ? 0 : options->busy_timeout_ms;
 }
 
+static void ignore_notice(void *ctx, const char *text)
+{
+    (void)ctx;
+    (void)text;
+}
+
 /* libpq's texts do not hold the password; the URL does, so it is never part of a message. */
 static int connect_to(cs_pg *b, const char *url, csync_error *err)
 {
@@ -274,7 +288,8 @@ static int connect_to(cs_pg *b, const char *url, csync_error *err)
         return cs_fail(err, CSYNC_EUNSUPPORTED, "PostgreSQL 13 or newer is needed; this is %d",
                        b->pq->PQserverVersion(b->conn) / 10000);
     b->cancel = b->pq->PQgetCancel(b->conn);
-    return pg_exec(b, "SET client_encoding='UTF8';SET client_min_messages=warning", err);
+    b->pq->PQsetNoticeProcessor(b->conn, ignore_notice, NULL);
+    return pg_exec(b, "SET client_encoding='UTF8'", err); /* a pooler knows whose that is */
 }
 
 int cs_postgres_open(cs_backend **out, const char *url, const csync_open_options *options,

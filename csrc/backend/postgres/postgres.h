@@ -21,9 +21,17 @@
 enum { PG_DELETED = 1, PG_AGREED = 2 };
 enum { PG_ARGS = 20, PG_STATE_SIZE = 6 };
 
+/* pg_catalog comes first unless the search path names it elsewhere; then, for this transaction, it is named first. The rest
+ * stays as it is for the application's own triggers. Safe itself on any path. */
+#define PG_SAFE_PATH                                                                               \
+    "SELECT pg_catalog.set_config('search_path','pg_catalog,' OPERATOR(pg_catalog.||) "            \
+    "pg_catalog.current_setting('search_path'),true) WHERE pg_catalog.strpos("                     \
+    "pg_catalog.current_setting('search_path'),'pg_catalog') OPERATOR(pg_catalog.>) 0"
+
 #define PG_FUNCTIONS(X)                                                                            \
     X(PQconnectdb)                                                                                 \
     X(PQstatus)                                                                                    \
+    X(PQsetNoticeProcessor)                                                                        \
     X(PQerrorMessage)                                                                              \
     X(PQfinish)                                                                                    \
     X(PQexec)                                                                                      \
@@ -126,6 +134,8 @@ int pg_run(cs_pg *b, const char *sql, const pg_args *args, PGresult **out, csync
 int pg_run_many(cs_pg *b, const char *sql, const char *const *params, int count, PGresult **out,
                 csync_error *err);
 int pg_exec(cs_pg *b, const char *sql, csync_error *err); /* any number of statements */
+int pg_exec_last(cs_pg *b, const char *sql, PGresult **out,
+                 csync_error *err); /* what the last of them gives */
 int pg_exec_buf(cs_pg *b, cs_buf *sql, csync_error *err); /* the same, and frees it */
 /* The first value; *found 0: there is none or it is NULL. `found` may be NULL. */
 int pg_query_int(cs_pg *b, const char *sql, const pg_args *args, int64_t *out, int *found,
@@ -279,6 +289,12 @@ int pg_state(cs_backend *base, csync_state *out, csync_error *err);
 int pg_conflict_add(cs_backend *base, const cs_conflict *conflict, csync_error *err);
 int pg_conflicts(cs_backend *base, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                  csync_error *err);
+
+/* lag.c - who holds the log back. */
+int pg_lag(cs_backend *base, cs_holder_visit visit, void *ctx, csync_error *err);
+/* CSYNC_EUNSUPPORTED: the lock that readers respect is taken and not seen; on such a server commits would be skipped. In a
+ * write transaction. */
+int pg_lock_test(cs_pg *b, csync_error *err);
 
 /* restamp.c */
 int pg_stamp_again(cs_backend *base, int64_t ts, int64_t *count, csync_error *err);

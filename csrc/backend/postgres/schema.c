@@ -49,10 +49,15 @@ static const char tables_sql[] =
     "('last_push_version','0'),('folded_version','0'),('relay','0'),('unlogged','0');"
     "INSERT INTO csync._sync_session VALUES(1,0);";
 
-/* Whoever writes the log calls _sync_enter before its first version; the lock is released after its versions are
+/* _sync_marks: the locks of those who are at it, and the last version before their first; pid NULL is a prepared
+ * transaction. Whoever writes the log calls _sync_enter before its first version; the lock is released after its versions are
  * visible. _sync_horizon reads the sequence first and the locks then, and its caller selects in a later
  * statement: all three orders matter. */
 static const char functions_sql[] =
+    "CREATE VIEW csync._sync_marks AS SELECT pid, virtualtransaction,"
+    " ((classid::bigint & 65535) << 32) | objid::bigint AS mark FROM pg_locks"
+    " WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND classid::bigint >> 16 = " PG_LOCK_TAG
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"
     "CREATE FUNCTION csync._sync_time(ms bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$"
     " SELECT pg_catalog.to_char(timestamp 'epoch' + ms * interval '1 millisecond',"
     " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') $$;"
@@ -69,15 +74,13 @@ static const char functions_sql[] =
     "CREATE FUNCTION csync._sync_last() RETURNS bigint LANGUAGE sql VOLATILE AS $$"
     " SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END"
     " FROM csync._sync_log_version_seq $$;"
-    "CREATE FUNCTION csync._sync_horizon() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$"
+    "CREATE FUNCTION csync._sync_horizon() RETURNS bigint LANGUAGE plpgsql VOLATILE"
+    " SET search_path = pg_catalog, pg_temp AS $$"
     " DECLARE last bigint; held bigint; BEGIN"
     " IF current_setting('transaction_isolation') <> 'read committed' THEN"
     "  RAISE EXCEPTION 'csync: the horizon needs READ COMMITTED'; END IF;"
     " last := csync._sync_last();"
-    " SELECT min(((classid::bigint & 65535) << 32) | objid::bigint) INTO held FROM pg_locks"
-    "  WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND classid::bigint >> 16 = " PG_LOCK_TAG
-    "  AND pid IS DISTINCT FROM pg_backend_pid()" /* a prepared transaction has none */
-    "  AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"
+    " SELECT min(mark) INTO held FROM csync._sync_marks WHERE pid IS DISTINCT FROM pg_backend_pid();" /* NULL: prepared */
     " RETURN least(last, coalesce(held, last)); END $$;";
 
 static int exists(cs_pg *b, int *found, csync_error *err)
@@ -113,32 +116,29 @@ static int settle_origin(cs_pg *b, const char *wanted, csync_error *err)
 static int create(cs_pg *b, csync_error *err)
 {
     int found = 0;
-    int rc = pg_exec(b, "BEGIN; SELECT pg_advisory_xact_lock(" PG_WRITER_LOCK ")", err);
+    int rc = pg_exec(b, "SELECT pg_advisory_xact_lock(" PG_WRITER_LOCK ")", err);
 
-    b->in_tx = 1;
     if (rc == CSYNC_OK)
         rc = exists(b, &found, err);
-    if (rc == CSYNC_OK && !found)
-        rc = pg_exec(b, tables_sql, err);
-    if (rc == CSYNC_OK && !found)
+    if (rc != CSYNC_OK || found)
+        return rc;
+    rc = pg_exec(b, tables_sql, err);
+    if (rc == CSYNC_OK)
         rc = pg_exec(b, functions_sql, err);
-    return rc;
+    return rc == CSYNC_OK ? pg_lock_test(b, err) : rc;
 }
 
 int pg_init(cs_backend *base, const char *origin, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
-    char stored[CSYNC_ORIGIN_SIZE] = "";
     int found = 0;
-    int rc = exists(b, &found, err);
+    int rc = pg_exec(b, "BEGIN ISOLATION LEVEL READ COMMITTED;" PG_SAFE_PATH, err);
 
-    if (rc == CSYNC_OK && found)
-        rc = pg_state_text(b, "origin_id", stored, sizeof stored, err);
-    if (rc != CSYNC_OK)
-        return rc;
-    if (stored[0])
-        return settle_origin(b, origin, err);
-    rc = create(b, err);
+    b->in_tx = 1;
+    if (rc == CSYNC_OK)
+        rc = exists(b, &found, err);
+    if (rc == CSYNC_OK && !found)
+        rc = create(b, err);
     if (rc == CSYNC_OK)
         rc = settle_origin(b, origin, err);
     if (rc == CSYNC_OK)

@@ -106,6 +106,16 @@ static void close_backend(cs_backend *base)
     cs_free(b);
 }
 
+/* Versions are given out under the lock of the one who writes. */
+static int no_lag(cs_backend *base, cs_holder_visit visit, void *ctx, csync_error *err)
+{
+    (void)base;
+    (void)visit;
+    (void)ctx;
+    (void)err;
+    return CSYNC_OK;
+}
+
 static const cs_backend_ops ops = {
     .name = "sqlite",
     .close = close_backend,
@@ -165,6 +175,7 @@ static const cs_backend_ops ops = {
     .peer_put = sq_peer_put,
     .other_peers = sq_other_peers,
     .state = sq_state,
+    .lag = no_lag,
     .conflict_add = sq_conflict_add,
     .conflicts = sq_conflicts,
     .parked = sq_parked,
