@@ -103,7 +103,6 @@ def test_a_lost_trigger_is_repaired_and_what_it_missed_is_found(pg_replica):
     [
         ("CREATE TABLE t(a int)", csync.SchemaError),
         ("CREATE TABLE t(a int PRIMARY KEY, m money)", csync.SchemaError),
-        ("CREATE TABLE t(a int PRIMARY KEY) PARTITION BY HASH(a)", csync.Unsupported),
         ("CREATE VIEW t AS SELECT 1 AS a", csync.SchemaError),
     ],
 )

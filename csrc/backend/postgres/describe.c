@@ -12,6 +12,11 @@ void pg_forget_table(cs_table *t)
     if (p) {
         cs_free(p->kinds);
         cs_free(p->name);
+        for (size_t i = 0; i < p->part_count; i++)
+            cs_free(p->parts[i]);
+        cs_free(p->parts);
+        cs_free(p->holds_rows);
+        cs_free(p->shape);
         cs_free(p->row_sql);
         cs_free(p->key_sql);
         cs_free(p->order_sql);
@@ -32,7 +37,28 @@ void pg_forget_all(cs_pg *b)
 }
 
 /* The wire's name of the table whose pg_class row is c and pg_namespace row is n. */
-#define WIRE_NAME "CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname||'.'||c.relname END"
+#define WIRE_NAME_OF(c, n)                                                                         \
+    "CASE " n ".nspname WHEN 'public' THEN " c ".relname ELSE " n ".nspname||'.'||" c ".relname END"
+#define WIRE_NAME WIRE_NAME_OF("c", "n")
+
+/* Why it cannot be tracked; columns: oid, kind, root of the partition, persistence, whether rows are inherited. */
+static int check_kind(cs_pg *b, const PGresult *r, const char *table, csync_error *err)
+{
+    const char *root = pg_cell(b, r, 0, 2);
+
+    if (root)
+        return cs_fail(err, CSYNC_ESCHEMA, "\"%s\" is a partition; track \"%s\"", table, root);
+    if (!strchr("rp", pg_cell(b, r, 0, 1)[0]))
+        return cs_fail(err, CSYNC_ESCHEMA, "\"%s\" is no table", table);
+    if (pg_cell(b, r, 0, 3)[0] == 't')
+        return cs_fail(err, CSYNC_ESCHEMA, "\"%s\" is temporary", table);
+    if (pg_cell(b, r, 0, 4)[0] == 't')
+        return cs_fail(err, CSYNC_ESCHEMA,
+                       "\"%s\" inherits or is inherited from, so its rows have no one key; use "
+                       "partitions",
+                       table);
+    return CSYNC_OK;
+}
 
 static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_error *err)
 {
@@ -41,26 +67,27 @@ static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_e
     int rc;
 
     pg_text(&a, table);
-    rc = pg_run(b,
-                "SELECT c.oid,c.relkind,c.relispartition,quote_ident(n.nspname)||'.'||"
-                "quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace "
-                "WHERE c.relkind IN ('r','p','v','m','f') AND n.nspname NOT IN ('csync') AND " WIRE_NAME
-                "=$1 ORDER BY n.nspname='public' DESC LIMIT 1",
-                &a, &r, err);
+    rc = pg_run(
+        b,
+        "SELECT c.oid,c.relkind,CASE WHEN c.relispartition THEN (SELECT " WIRE_NAME_OF(
+            "q", "m") " FROM pg_class q JOIN pg_namespace m ON m.oid=q.relnamespace WHERE "
+                      "q.oid=pg_partition_root(c.oid)) END,c.relpersistence,c.relkind='r' AND NOT "
+                      "c.relispartition AND EXISTS(SELECT 1 FROM pg_inherits i WHERE c.oid IN "
+                      "(i.inhrelid,i.inhparent)),quote_ident(n.nspname)||'.'||quote_ident(c.relname) FROM "
+                      "pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace WHERE c.relkind IN "
+                      "('r','p','v','m','f') AND n.nspname<>'csync' AND " WIRE_NAME
+                      "=$1 ORDER BY n.nspname='public' DESC LIMIT 1",
+        &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r) == 0)
         rc = cs_fail(err, CSYNC_ENOTFOUND,
                      "there is no table \"%s\" (outside the schema public: SCHEMA.TABLE)", table);
-    if (rc == CSYNC_OK && (pg_cell(b, r, 0, 1)[0] == 'p' || pg_cell(b, r, 0, 2)[0] == 't'))
-        rc = cs_fail(err, CSYNC_EUNSUPPORTED,
-                     "\"%s\" is partitioned or a partition; such tables cannot be tracked yet",
-                     table);
-    if (rc == CSYNC_OK && pg_cell(b, r, 0, 1)[0] != 'r')
-        rc = cs_fail(err, CSYNC_ESCHEMA, "\"%s\" is no table", table);
+    if (rc == CSYNC_OK)
+        rc = check_kind(b, r, table, err);
     if (rc == CSYNC_OK) {
         const char *text = pg_cell(b, r, 0, 0);
 
         memcpy(oid, text, strlen(text) + 1);
-        cs_buf_puts(name, pg_cell(b, r, 0, 3));
+        cs_buf_puts(name, pg_cell(b, r, 0, 5));
     }
     pg_clear(b, r);
     return rc;
@@ -192,6 +219,42 @@ static int read_columns(cs_pg *b, cs_table *t, const char *oid, csync_error *err
     return rc;
 }
 
+/* The table first, then its partitions; and the shape that all of them have. */
+static int read_parts(cs_pg *b, cs_table *t, const char *oid, csync_error *err)
+{
+    pg_table *p = t->prepared;
+    pg_args a = {.count = 0};
+    cs_buf sql = {0};
+    PGresult *r = NULL;
+    int rc, n;
+
+    pg_text(&a, oid);
+    cs_buf_puts(&sql, "SELECT quote_ident(n.nspname)||'.'||quote_ident(c.relname),c.relkind='r',");
+    pg_put_shape_sql(&sql, "$1::oid");
+    cs_buf_puts(&sql,
+                " FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace WHERE c.oid=$1::oid OR "
+                "c.oid IN (SELECT relid FROM pg_partition_tree($1::oid::regclass)) ORDER BY "
+                "c.oid<>$1::oid,1");
+    rc = cs_buf_check(&sql, err);
+    if (rc == CSYNC_OK)
+        rc = pg_run(b, sql.data, &a, &r, err);
+    n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
+    p->parts = cs_calloc((size_t)n + 1, sizeof *p->parts);
+    p->holds_rows = cs_calloc((size_t)n + 1, 1);
+    p->shape = n ? cs_strdup(pg_cell(b, r, 0, 2)) : NULL;
+    if (rc == CSYNC_OK && (!p->parts || !p->holds_rows || !p->shape))
+        rc = cs_fail_nomem(err);
+    for (int i = 0; rc == CSYNC_OK && i < n; i++) {
+        p->parts[i] = cs_strdup(pg_cell(b, r, i, 0));
+        p->holds_rows[i] = pg_cell(b, r, i, 1)[0] == 't';
+        p->part_count++;
+        rc = p->parts[i] ? CSYNC_OK : cs_fail_nomem(err);
+    }
+    pg_clear(b, r);
+    cs_buf_free(&sql);
+    return rc;
+}
+
 static enum cs_fk_action action_of(char c)
 {
     switch (c) {
@@ -249,7 +312,7 @@ static int read_foreign_keys(cs_pg *b, cs_table *t, const char *oid, csync_error
                 "unnest(k.conkey,k.confkey) WITH ORDINALITY u(mine,theirs,at) "
                 "JOIN pg_attribute ca ON ca.attrelid=k.conrelid AND ca.attnum=u.mine "
                 "JOIN pg_attribute pa ON pa.attrelid=k.confrelid AND pa.attnum=u.theirs "
-                "WHERE k.contype='f' AND k.conrelid=$1::oid ORDER BY k.oid,u.at",
+                "WHERE k.contype='f' AND k.conparentid=0 AND k.conrelid=$1::oid ORDER BY k.oid,u.at",
                 &a, &r, err);
     n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
     t->fks = cs_calloc((size_t)n + 1, sizeof *t->fks);
@@ -301,7 +364,11 @@ static int make_sql(cs_table *t, cs_buf *name, csync_error *err)
     for (size_t i = 0; i < t->count; i++)
         cs_buf_printf(&print, "%s %s %zu,", t->columns[i].name, t->columns[i].type,
                       t->columns[i].key);
-    cs_buf_printf(&print, "%d", t->capture);
+    cs_buf_printf(&print, "%d %s", t->capture, p->shape);
+    for (size_t i = 0; i < p->part_count; i++) {
+        cs_buf_putc(&print, ' ');
+        cs_buf_puts(&print, p->parts[i]);
+    }
     p->name = cs_buf_take(name, err);
     p->row_sql = cs_buf_take(&row, err);
     p->key_sql = cs_buf_take(&key, err);
@@ -326,6 +393,8 @@ int pg_describe(cs_pg *b, const char *table, int capture, cs_table **out, csync_
         t->capture = capture ? capture : CSYNC_CAPTURE_FULL;
         rc = read_columns(b, t, oid, err);
     }
+    if (rc == CSYNC_OK)
+        rc = read_parts(b, t, oid, err);
     if (rc == CSYNC_OK)
         rc = read_foreign_keys(b, t, oid, err);
     if (rc == CSYNC_OK)

@@ -84,6 +84,10 @@ enum pg_kind {
 typedef struct pg_table {
     enum pg_kind *kinds; /* by column */
     char *name; /* quoted, with its schema */
+    char **parts; /* the same of the table and of all its partitions */
+    unsigned char *holds_rows; /* by part: it is not partitioned itself */
+    size_t part_count;
+    char *shape; /* its columns as the catalogue has them: pg_put_shape_sql */
     char *row_sql, *key_sql; /* a row of alias x as JSON */
     char *order_sql; /* ORDER BY list in the order of the keys' neutral forms */
     int has_sequence; /* some column takes its default from a sequence */
@@ -188,6 +192,8 @@ int pg_check_row(cs_pg *b, const cs_table *t, const char *row, int *respelled, c
 int pg_check_key(cs_pg *b, const cs_table *t, const char **reason, csync_error *err);
 
 /* capture.c */
+/* The columns of the relation with that oid (SQL) as one text, whatever their order. */
+void pg_put_shape_sql(cs_buf *s, const char *oid);
 void pg_trigger_sql(cs_buf *s, const cs_table *t);
 void pg_drop_trigger_sql(cs_buf *s, int64_t id);
 int pg_trigger_sql_of(cs_backend *base, const char *table, int capture, cs_buf *sql,

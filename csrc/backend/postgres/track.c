@@ -14,6 +14,7 @@ static const char catalogue_sql[] =
     "t.name=CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname||'.'||c.relname END "
     "JOIN pg_attribute a ON a.attrelid=c.oid AND a.attnum>0 AND NOT a.attisdropped "
     "UNION ALL SELECT concat_ws(',','t',id,name) FROM csync._sync_tables "
+    "UNION ALL SELECT concat_ws(',','p',inhrelid,inhparent) FROM pg_inherits "
     "UNION ALL SELECT concat_ws(',','k',k.oid,k.conrelid,k.confdeltype) FROM pg_constraint k WHERE "
     "k.contype IN ('f','p','u') AND k.connamespace<>'pg_catalog'::regnamespace "
     "UNION ALL SELECT concat_ws(',','g',g.oid,g.tgenabled) FROM pg_trigger g WHERE g.tgname LIKE "
@@ -243,69 +244,113 @@ int pg_untrack(cs_backend *base, const char *table, csync_error *err)
 
 /* ---- checking ---- */
 
-/* Rows that may have changed while the triggers were gone are logged unless the log has them as they are. */
-static int recapture(cs_pg *b, const cs_table *t, csync_error *err)
+/* Rows of `part` that may have changed while its triggers were gone are logged unless the log has them as they are. */
+static int recapture_rows(cs_pg *b, const cs_table *t, const char *part, csync_error *err)
 {
     const pg_table *p = t->prepared;
-    char id[24];
     cs_buf sql = {0};
-    int rc = pg_fold(&b->base, err);
 
-    snprintf(id, sizeof id, "%lld", (long long)t->id);
     cs_buf_puts(&sql, "WITH n AS MATERIALIZED (SELECT csync._sync_enter() AS ts), r AS MATERIALIZED "
                       "(SELECT ");
     cs_buf_puts(&sql, p->key_sql);
     cs_buf_puts(&sql, " AS pk,");
     cs_buf_puts(&sql, p->row_sql);
     cs_buf_puts(&sql, " AS payload FROM ");
-    cs_buf_puts(&sql, p->name);
-    cs_buf_puts(&sql,
-                " x) INSERT INTO csync._sync_log(table_name,pk_value,operation,payload,timestamp,ts)"
-                " SELECT ");
+    cs_buf_puts(&sql, part);
+    cs_buf_puts(
+        &sql,
+        " x) INSERT INTO csync._sync_log(table_name,pk_value,operation,payload,timestamp,ts) SELECT ");
     cs_put_literal(&sql, t->name);
+    cs_buf_printf(
+        &sql,
+        ",r.pk,'update',r.payload,csync._sync_time(n.ts),n.ts FROM n,r LEFT JOIN "
+        "csync._sync_rows h ON h.table_id=%lld AND h.pk=r.pk LEFT JOIN csync._sync_log l ON "
+        "l.version=h.version WHERE h.pk IS NULL OR h.state&1<>0 OR l.payload IS DISTINCT FROM "
+        "r.payload",
+        (long long)t->id);
+    return pg_exec_buf(b, &sql, err);
+}
+
+/* Rows that vanished meanwhile, also with a partition that was dropped or detached. */
+static int recapture_deletes(cs_pg *b, const cs_table *t, csync_error *err)
+{
+    const pg_table *p = t->prepared;
+    cs_buf sql = {0};
+
     cs_buf_puts(&sql,
-                ",z.pk,z.operation,z.payload,csync._sync_time(n.ts),n.ts FROM n,(SELECT r.pk,"
-                "'update' AS operation,r.payload FROM r LEFT JOIN csync._sync_rows h ON h.table_id=");
-    cs_buf_puts(&sql, id);
-    cs_buf_puts(&sql,
-                " AND h.pk=r.pk LEFT JOIN csync._sync_log l ON l.version=h.version WHERE h.pk IS NULL "
-                "OR h.state&1<>0 OR l.payload IS DISTINCT FROM r.payload UNION ALL SELECT "
-                "h.pk,'delete',NULL FROM csync._sync_rows h WHERE h.state&1=0 AND h.parked=0 AND "
-                "h.table_id=");
-    cs_buf_puts(&sql, id);
-    cs_buf_puts(&sql, " AND NOT EXISTS(SELECT 1 FROM r WHERE r.pk=h.pk)) z");
-    if (rc == CSYNC_OK)
-        return pg_exec_buf(b, &sql, err);
-    cs_buf_free(&sql);
-    return rc;
+                "WITH n AS MATERIALIZED (SELECT csync._sync_enter() AS ts) INSERT INTO csync._sync_log("
+                "table_name,pk_value,operation,timestamp,ts) SELECT ");
+    cs_put_literal(&sql, t->name);
+    cs_buf_printf(
+        &sql,
+        ",h.pk,'delete',csync._sync_time(n.ts),n.ts FROM n,csync._sync_rows h WHERE "
+        "h.state&1=0 AND h.parked=0 AND h.table_id=%lld AND NOT EXISTS(SELECT 1 FROM (SELECT ",
+        (long long)t->id);
+    cs_buf_puts(&sql, p->key_sql);
+    cs_buf_puts(&sql, " AS pk FROM ");
+    cs_buf_puts(&sql, p->name);
+    cs_buf_puts(&sql, " x) r WHERE r.pk=h.pk)");
+    return pg_exec_buf(b, &sql, err);
+}
+
+/* Relations that lack a trigger, or have one in excess because they are no partitions any more. */
+static const char triggers_sql[] =
+    "WITH part AS (SELECT c.oid,c.relkind FROM pg_class c WHERE c.oid=$2::regclass OR c.oid IN (SELECT relid "
+    "FROM pg_partition_tree($2::regclass))), want AS (SELECT p.oid AS rel,'_sync_'||e AS name FROM part p,"
+    "unnest('{insert,update,delete,truncate}'::text[]) e WHERE e<>'truncate' OR p.relkind='r'), have AS ("
+    "SELECT g.tgrelid AS rel,g.tgname::text AS name FROM pg_trigger g JOIN pg_proc f ON f.oid=g.tgfoid WHERE "
+    "g.tgenabled='O' AND f.pronamespace='csync'::regnamespace AND f.proname='_sync_capture_'||$1) "
+    "SELECT quote_ident(n.nspname)||'.'||quote_ident(c.relname),bool_or(have.rel IS NULL),"
+    "coalesce(string_agg('DROP TRIGGER '||have.name||' ON '||quote_ident(n.nspname)||'.'||quote_ident(c.relname),"
+    "';') FILTER (WHERE want.rel IS NULL),'') FROM want FULL JOIN have ON have.rel=want.rel AND "
+    "have.name=want.name JOIN pg_class c ON c.oid=coalesce(want.rel,have.rel) JOIN pg_namespace n ON "
+    "n.oid=c.relnamespace WHERE have.rel IS NULL OR want.rel IS NULL GROUP BY 1";
+
+/* `r`: what triggers_sql found before the triggers were made again. */
+static int recapture(cs_pg *b, const cs_table *t, const PGresult *r, csync_error *err)
+{
+    const pg_table *p = t->prepared;
+    int any = p->part_count > 1 || !p->holds_rows[0];
+    int rc = pg_fold(&b->base, err);
+
+    for (int i = 0; rc == CSYNC_OK && i < pg_rows(b, r); i++) {
+        int lost = pg_cell(b, r, i, 1)[0] == 't';
+
+        any |= lost;
+        if (*pg_cell(b, r, i, 2))
+            rc = pg_exec(b, pg_cell(b, r, i, 2), err);
+        for (size_t k = 0; rc == CSYNC_OK && lost && k < p->part_count; k++)
+            if (p->holds_rows[k] && strcmp(p->parts[k], pg_cell(b, r, i, 0)) == 0)
+                rc = recapture_rows(b, t, p->parts[k], err);
+    }
+    return rc == CSYNC_OK && any ? recapture_deletes(b, t, err) : rc;
 }
 
 static int check_table(cs_pg *b, cs_table *t, int64_t *repaired, csync_error *err)
 {
-    pg_args a = {.count = 0};
-    int64_t triggers = 0, same = 0;
+    pg_args a = {.count = 0}, known = {.count = 0};
+    PGresult *r;
+    int64_t same = 0;
     int rc;
 
     pg_int(&a, t->id);
     pg_text(&a, ((pg_table *)t->prepared)->name);
-    pg_text(&a, t->fingerprint);
-    rc = pg_query_int(b,
-                      "SELECT count(*) FROM pg_trigger g JOIN pg_proc p ON p.oid=g.tgfoid WHERE "
-                      "g.tgrelid=$2::regclass AND g.tgenabled='O' AND p.pronamespace="
-                      "'csync'::regnamespace AND p.proname='_sync_capture_'||$1 AND $3<>''",
-                      &a, &triggers, NULL, err);
+    rc = pg_run(b, triggers_sql, &a, &r, err);
+    pg_int(&known, t->id);
+    pg_text(&known, t->fingerprint);
     if (rc == CSYNC_OK)
-        rc = pg_query_int(b,
-                          "SELECT count(*) FROM csync._sync_tables WHERE id=$1 AND fingerprint=$3 AND "
-                          "$2<>''",
-                          &a, &same, NULL, err);
-    if (rc != CSYNC_OK || (triggers == 4 && same))
-        return rc;
-    ++*repaired;
-    rc = store_table(b, t, err);
-    if (rc == CSYNC_OK)
-        rc = create_triggers(b, t, err);
-    return rc == CSYNC_OK && triggers != 4 ? recapture(b, t, err) : rc;
+        rc = pg_query_int(b, "SELECT count(*) FROM csync._sync_tables WHERE id=$1 AND fingerprint=$2",
+                          &known, &same, NULL, err);
+    if (rc == CSYNC_OK && (pg_rows(b, r) || !same)) {
+        ++*repaired;
+        rc = store_table(b, t, err);
+        if (rc == CSYNC_OK)
+            rc = create_triggers(b, t, err);
+        if (rc == CSYNC_OK)
+            rc = recapture(b, t, r, err);
+    }
+    pg_clear(b, r);
+    return rc;
 }
 
 int pg_check_schema(cs_backend *base, int64_t *repaired, csync_error *err)
