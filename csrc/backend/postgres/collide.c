@@ -1,4 +1,5 @@
-/* collide.c - rows that stand in another's way: through a UNIQUE index, or by referring to a row that is to go.
+/* collide.c - rows that stand in another's way: through a UNIQUE index, an exclusion constraint, or by referring to a row
+ * that is to go.
  *
  * Of rows of different keys that exclude each other heads keep both; the higher stamp is visible and the lower is
  * parked, on every replica alike. It comes back when the other leaves. */
@@ -8,27 +9,37 @@
 
 enum { MAX_INDEXES = 64 };
 
-/* The index that was violated: its expressions, and its predicate ("": none). */
+/* The index that was violated: its expressions, each with the operator by which it excludes, and its predicate ("":
+ * none). */
 typedef struct unique_index {
     PGresult *columns;
     const char *where;
     int count;
 } unique_index;
 
+/* What the catalogue has of the index; the operator of an exclusion constraint, else equality. */
+#define INDEX_SQL(nulls)                                                                           \
+    "SELECT pg_get_indexdef(i.indexrelid,k,true),"                                                 \
+    "coalesce(pg_get_expr(i.indpred,i.indrelid,true),''),"                                         \
+    "coalesce((SELECT format('OPERATOR(%I.%s)',n.nspname,o.oprname) FROM pg_constraint c JOIN "    \
+    "pg_operator o ON o.oid=c.conexclop[k] JOIN pg_namespace n ON n.oid=o.oprnamespace WHERE "     \
+    "c.conindid=i.indexrelid AND c.contype='x')," nulls ") FROM pg_index i CROSS JOIN LATERAL "    \
+    "generate_series(1,i.indnkeyatts) k WHERE i.indexrelid=to_regclass($1) AND (i.indisunique "    \
+    "OR i.indisexclusion) ORDER BY k"
+
 static int read_index(cs_pg *b, unique_index *u, csync_error *err)
 {
+    static const char before_15[] = INDEX_SQL("'='");
+    static const char since_15[] =
+        INDEX_SQL("CASE WHEN i.indnullsnotdistinct THEN 'IS NOT DISTINCT FROM' ELSE '=' END");
     pg_args a = {.count = 0};
     int rc = cs_buf_check(&b->constraint, err);
 
     if (rc != CSYNC_OK || !b->constraint.len)
         return rc;
     pg_text(&a, b->constraint.data);
-    rc = pg_run(b,
-                "SELECT pg_get_indexdef(i.indexrelid,k,true),"
-                "coalesce(pg_get_expr(i.indpred,i.indrelid,true),'') FROM pg_index i CROSS JOIN LATERAL "
-                "generate_series(1,i.indnkeyatts) k WHERE i.indexrelid=to_regclass($1) AND "
-                "i.indisunique ORDER BY k",
-                &a, &u->columns, err);
+    rc = pg_run(b, b->pq->PQserverVersion(b->conn) < 150000 ? before_15 : since_15, &a, &u->columns,
+                err);
     u->count = rc == CSYNC_OK ? pg_rows(b, u->columns) : 0;
     u->where = u->count ? pg_cell(b, u->columns, 0, 1) : "";
     return rc;
@@ -79,7 +90,7 @@ static void put_collisions(cs_pg *b, const cs_table *t, const unique_index *u,
     put_side(b, sql, u, "1", candidate);
     cs_buf_puts(sql, " n ON ");
     for (int i = 0; i < u->count; i++)
-        cs_buf_printf(sql, "%so.e%d=n.e%d", i ? " AND " : "", i, i);
+        cs_buf_printf(sql, "%so.e%d %s n.e%d", i ? " AND " : "", i, pg_cell(b, u->columns, i, 2), i);
     cs_buf_printf(sql, " WHERE o.k<>$%d", n + 1);
 }
 
