@@ -74,7 +74,7 @@ enum {
 typedef struct csync_error {
     size_t struct_size;
     int code; /* the value the function returned */
-    int native_code; /* SQLite's extended result code, or 0 */
+    int native_code; /* SQLite's extended result code, or PostgreSQL's SQLSTATE as an int (MAKE_SQLSTATE), or 0 */
     int64_t version; /* the version concerned, or 0 */
     char table[130]; /* the table concerned, or "" */
     char message[512]; /* one line, no full stop: what failed, on what, and the way out */
@@ -470,9 +470,10 @@ CSYNC_API void csync_session_free(csync_session *session);
 /* ---- Subscriptions ---------------------------------------------------------------------------------
  * Who subscribes is told of changes, whoever makes them: this process, another one, a sync. The log is the queue:
  * a slow subscriber costs nothing, and a row that changed a thousand times since it last looked comes once, as it
- * is now. Changes come in order of version and at least once. There is no thread and no polling: the descriptor
- * becomes readable when the database's files are written. Linux only; a network file system does not tell of
- * other machines' writes. */
+ * is now. Changes come in order of version and at least once. There is no thread and, on SQLite, no polling: the
+ * descriptor becomes readable when the database's files are written. Linux only; a network file system does not
+ * tell of other machines' writes. A PostgreSQL server is asked, with one short query in intervals that grow from
+ * 1 to 250 ms with the time since the last change: its writers are not slowed down by telling of their commits. */
 
 typedef struct csync_subscription csync_subscription;
 
@@ -513,7 +514,8 @@ CSYNC_API int csync_subscription_next(csync_subscription *subscription, int time
  * timeout 0 has answered NULL. Borrowed until the subscription is closed; only ever wait for it. A commit whose
  * disk needs more than half a minute is seen with the next one. Without a file (":memory:") there is nothing to
  * watch: it becomes readable when a csync call on the replica ends, so what the application wrote through its own
- * connection is seen then, or by the next csync_subscription_next. */
+ * connection is seen then, or by the next csync_subscription_next. On PostgreSQL it becomes readable when a csync
+ * call on the replica ends and whenever it is time to ask the server, which csync_subscription_next does. */
 CSYNC_API int csync_subscription_fd(const csync_subscription *subscription);
 /* Any thread: the csync_subscription_next that waits, or else the next one, answers without waiting on. */
 CSYNC_API void csync_subscription_wake(csync_subscription *subscription);

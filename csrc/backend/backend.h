@@ -148,6 +148,12 @@ typedef struct cs_subscription {
     int64_t expires_ms; /* from now */
 } cs_subscription;
 
+/* By what a commit of another program is noticed. */
+typedef struct cs_signs {
+    const char *files[2]; /* that it writes to; borrowed until close; NULL for each that there is not */
+    int poll_ms; /* by nothing but looking, at most this long after it; 0: no other program can commit, or the files tell */
+} cs_signs;
+
 typedef struct cs_backend_ops {
     const char *name;
     void (*close)(cs_backend *b);
@@ -278,8 +284,9 @@ typedef struct cs_backend_ops {
                    csync_row_fn fn, void *user_data, int64_t *changes, csync_error *err);
 
     /* ---- subscriptions ---- */
-    /* The files that a commit writes to, borrowed until close; NULL for each that there is not. */
-    void (*files)(cs_backend *b, const char *out[2]);
+    void (*signs)(cs_backend *b, cs_signs *out);
+    /* Cheap, and outside of a transaction: *has 0: a reader would find nothing in the log after `since`. */
+    int (*has_news)(cs_backend *b, int64_t since, int *has, csync_error *err);
     /* The stored subscription of wanted->id; its version. CSYNC_EINVAL: it is to another table or row. */
     int (*subscription_get)(cs_backend *b, const cs_subscription *wanted, int *found,
                             int64_t *version, csync_error *err);

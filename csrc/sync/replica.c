@@ -285,3 +285,11 @@ int cs_replica_look(csync *c, cs_work work, void *ctx, csync_error *err)
         b->ops->rollback(b);
     return rc;
 }
+
+int cs_replica_has_news(csync *c, int64_t since, int *has, csync_error *err)
+{
+    int rc = check_free(c, err);
+
+    *has = 0;
+    return rc == CSYNC_OK ? c->backend->ops->has_news(c->backend, since, has, err) : rc;
+}

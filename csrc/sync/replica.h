@@ -55,6 +55,8 @@ typedef int (*cs_work)(csync *c, void *ctx, csync_error *err);
 int cs_replica_write(csync *c, cs_work work, void *ctx, csync_error *err);
 /* The same without looking at the tables. */
 int cs_replica_write_unchecked(csync *c, cs_work work, void *ctx, csync_error *err);
+/* *has 0: a read would find nothing in the log after `since`; much cheaper than the read. */
+int cs_replica_has_news(csync *c, int64_t since, int *has, csync_error *err);
 /* Runs it in a read transaction with the tables checked and the heads up to date. */
 int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err);
 /* Runs it in a read transaction with everything as it is: it waits for nobody, whatever is in disorder. */

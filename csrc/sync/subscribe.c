@@ -2,7 +2,9 @@
  *
  * A write to the database's files only says that it is time to look at the log. SQLite writes the file before
  * others can see the commit, and no event tells of that moment (in WAL mode it is a store into shared memory), so
- * after each event the log is looked at again and again, in intervals that double. */
+ * after each event the log is looked at again and again, in intervals that double. A database without such files,
+ * on a server, is asked again and again without an event, in intervals that grow with the time since the last
+ * change. */
 #include "sync/subscribe.h"
 
 #include <string.h>
@@ -42,6 +44,7 @@ struct csync_subscription {
     int has_given; /* the last call gave changes */
     int has_more; /* the log goes on after `version` */
     int look_ms; /* the interval before the next look; 0: after the next event */
+    int poll_ms; /* the longest interval where no event tells; 0: one tells */
 };
 
 /* ---- creating ---- */
@@ -108,6 +111,18 @@ typedef struct opening {
     const csync_subscribe_options *options;
 } opening;
 
+static int check_version(csync *c, int64_t version, int64_t top, csync_error *err)
+{
+    const cs_position position = cs_position_make(version, "");
+    cs_verdict verdict = CS_GOOD;
+    int rc = c->backend->ops->judge(c->backend, &position, &verdict, err);
+
+    if (rc != CSYNC_OK || verdict == CS_GOOD || verdict == CS_TRIMMED)
+        return rc;
+    return cs_fail(err, CSYNC_EINVAL, "the log ends at version %lld; it has no %lld",
+                   (long long)top, (long long)version);
+}
+
 /* Where it begins: after `since`, where the id was, or now. */
 static int settle_version(csync *c, const opening *o, csync_error *err)
 {
@@ -124,9 +139,9 @@ static int settle_version(csync *c, const opening *o, csync_error *err)
         version = o->options->since;
     else if (!found)
         version = top;
-    if (version > top)
-        return cs_fail(err, CSYNC_EINVAL, "the log ends at version %lld; it has no %lld",
-                       (long long)top, (long long)version);
+    rc = check_version(c, version, top, err);
+    if (rc != CSYNC_OK)
+        return rc;
     atomic_store(&o->s->version, version);
     o->s->handled = o->s->stored = version;
     return CSYNC_OK;
@@ -169,12 +184,13 @@ static int make_signal(csync *c, csync_error *err)
 static int open_watch(csync_subscription *s, csync_error *err)
 {
     csync *c = s->replica;
-    const char *paths[CS_WATCH_FILES];
+    cs_signs signs;
     int rc = make_signal(c, err);
 
-    c->backend->ops->files(c->backend, paths);
+    c->backend->ops->signs(c->backend, &signs);
+    s->poll_ms = signs.poll_ms;
     if (rc == CSYNC_OK)
-        rc = cs_watch_open(&s->watch, paths, atomic_load(&c->wake), err);
+        rc = cs_watch_open(&s->watch, signs.files, atomic_load(&c->wake), err);
     if (rc == CSYNC_OK && s->watch.events < 0)
         atomic_store(&c->unwatched, 1);
     if (rc == CSYNC_OK)
@@ -314,18 +330,21 @@ static int filter(const csync_subscription *s, csync_batch *batch, csync_error *
     return CSYNC_OK;
 }
 
-/* One page of the log, in a call of its own. */
+/* One page of the log, in a call of its own; none if there is nothing new. */
 static int read_page(looking *l, csync_error *err)
 {
     csync *c = l->s->replica;
+    int has_news = 0;
     int rc = cs_replica_enter(c, err);
 
     if (rc != CSYNC_OK)
         return rc;
     c->backend->impatient = 1;
-    rc = cs_replica_read(c, read_log, l, err);
+    rc = cs_replica_has_news(c, atomic_load(&l->s->version), &has_news, err);
+    if (rc == CSYNC_OK && has_news)
+        rc = cs_replica_read(c, read_log, l, err);
     c->backend->impatient = 0;
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK && l->batch)
         rc = cs_batch_text(l->batch, c->backend->origin, &l->batch->origin, err);
     return cs_replica_leave_quietly(c, rc, err);
 }
@@ -336,9 +355,9 @@ static int look(csync_subscription *s, csync_batch **out, csync_error *err)
     looking l = {s, NULL};
     int rc = read_page(&l, err);
 
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK && l.batch)
         rc = filter(s, l.batch, err);
-    if (rc == CSYNC_OK) {
+    if (rc == CSYNC_OK && l.batch) {
         atomic_store(&s->version, l.batch->to_version);
         s->has_more = l.batch->has_more;
         if (l.batch->count) {
@@ -462,6 +481,15 @@ static void set_alarm(csync_subscription *s, int happened, int rc)
         cs_watch_alarm(&s->watch, s->look_ms);
 }
 
+static int next_interval(const csync_subscription *s)
+{
+    int longer = s->look_ms + s->look_ms / 8 + 1;
+
+    if (s->poll_ms)
+        return longer < s->poll_ms ? longer : s->poll_ms;
+    return s->look_ms < LAST_LOOK_MS ? s->look_ms * 2 : 0;
+}
+
 /* Takes note of what has happened, and looks. */
 static int attend(csync_subscription *s, int is_waiting, csync_batch **out, csync_error *err)
 {
@@ -473,8 +501,10 @@ static int attend(csync_subscription *s, int is_waiting, csync_batch **out, csyn
     if (happened & CS_WATCH_WRITTEN)
         s->look_ms = FIRST_LOOK_MS;
     else if (happened & CS_WATCH_ALARM && !is_alarm_for_more)
-        s->look_ms = s->look_ms < LAST_LOOK_MS ? s->look_ms * 2 : 0;
+        s->look_ms = next_interval(s);
     rc = look_on(s, is_waiting, out, err);
+    if (s->poll_ms && *out)
+        s->look_ms = FIRST_LOOK_MS;
     set_alarm(s, happened & (CS_WATCH_WRITTEN | CS_WATCH_ALARM) || s->look_ms != before, rc);
     return rc;
 }

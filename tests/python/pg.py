@@ -49,6 +49,11 @@ def server():
         shutil.rmtree(home, ignore_errors=True)
 
 
+def url(home, database):
+    """Of a database of the server with that directory."""
+    return f"postgresql://postgres@/{database}?host={home}"
+
+
 class Session:
     """Another program's connection: psql, which is kept open."""
 

@@ -213,7 +213,7 @@ def test_text_from_elsewhere_is_never_sql(pg_replica, replica):
     assert db.execute("SELECT text FROM note") == [(evil,)]
 
 
-# ---- what is not there yet says so
+# ---- its name
 
 
 def test_the_database_is_named_as_libpq_names_it(pg_replica, postgres, tmp_path, monkeypatch):
@@ -230,12 +230,6 @@ def test_the_database_is_named_as_libpq_names_it(pg_replica, postgres, tmp_path,
         assert again.origin == db.origin
     with pytest.raises(csync.DatabaseError, match="connect"):
         csync.open("postgresql:service=unknown")
-
-
-def test_what_is_missing_is_refused_with_a_text(pg_replica):
-    db = pg_replica(NOTES, "note")
-    with pytest.raises(csync.Unsupported, match="subscribed"):
-        db.subscribe(id="s").close()
 
 
 def test_a_server_that_is_not_there(tmp_path):

@@ -5,7 +5,7 @@ class Error(Exception):
     """Base of everything that csync raises for a reason of its own.
 
     code         the name of the C code, such as "CSYNC_EDB"
-    native_code  SQLite's extended result code, or 0
+    native_code  SQLite's extended result code, PostgreSQL's SQLSTATE as its MAKE_SQLSTATE makes it an int, or 0
     table        the table concerned, or None
     version      the version concerned, or None
     """

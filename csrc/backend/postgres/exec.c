@@ -31,6 +31,16 @@ static int code_of(const char *state)
     return strcmp(state, "53200") == 0 ? CSYNC_ENOMEM : CSYNC_EDB;
 }
 
+/* As MAKE_SQLSTATE of PostgreSQL's own sources: six bits a character. */
+static int native_code(const char *state)
+{
+    int code = 0;
+
+    for (int i = 0; state[i]; i++)
+        code |= ((state[i] - '0') & 0x3f) << (6 * i);
+    return code;
+}
+
 static void note_constraint(cs_pg *b, const PGresult *result)
 {
     const char *schema = result ? b->pq->PQresultErrorField(result, PG_DIAG_SCHEMA_NAME) : NULL;
@@ -52,6 +62,8 @@ int pg_fail(cs_pg *b, const PGresult *result, csync_error *err)
 
     snprintf(b->sqlstate, sizeof b->sqlstate, "%s", state ? state : "08006");
     note_constraint(b, result);
+    if (cs_error_writable(err))
+        err->native_code = native_code(b->sqlstate);
     code = code_of(b->sqlstate);
     if (code == CSYNC_ENOMEM)
         return cs_fail_nomem(err);

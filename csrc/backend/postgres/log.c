@@ -404,5 +404,7 @@ int pg_page(cs_backend *base, const cs_page_request *request, csync_batch *batch
     batch->has_info = 1;
     while (rc == CSYNC_OK && rows == PAGE_ENTRIES && !batch->has_more)
         rc = add_stretch(b, request, batch, &rows, err);
+    if (rc == CSYNC_OK && !batch->has_more && batch->to_version < b->top)
+        batch->to_version = b->top; /* versions of what was rolled back are nobody's */
     return rc;
 }

@@ -140,49 +140,6 @@ static void close_backend(cs_backend *base)
     cs_free(b);
 }
 
-/* ---- what is not there yet ---- */
-
-static int no_subscriptions(csync_error *err)
-{
-    return cs_fail(err, CSYNC_EUNSUPPORTED, "a PostgreSQL database cannot be subscribed to yet");
-}
-
-static void files(cs_backend *base, const char *out[2])
-{
-    (void)base;
-    out[0] = out[1] = NULL;
-}
-
-static int subscription_get(cs_backend *base, const cs_subscription *wanted, int *found,
-                            int64_t *version, csync_error *err)
-{
-    (void)base;
-    (void)wanted;
-    *found = 0;
-    *version = 0;
-    return no_subscriptions(err);
-}
-
-static int subscription_put(cs_backend *base, const cs_subscription *s, csync_error *err)
-{
-    (void)base;
-    (void)s;
-    return no_subscriptions(err);
-}
-
-static int subscription_drop(cs_backend *base, const char *id, csync_error *err)
-{
-    (void)base;
-    (void)id;
-    return no_subscriptions(err);
-}
-
-static int subscriptions_expire(cs_backend *base, csync_error *err)
-{
-    (void)base;
-    return no_subscriptions(err);
-}
-
 static const cs_backend_ops ops = {
     .name = "postgresql",
     .close = close_backend,
@@ -250,11 +207,12 @@ static const cs_backend_ops ops = {
     .look = pg_look,
     .restore = pg_restore,
     .execute = pg_execute,
-    .files = files,
-    .subscription_get = subscription_get,
-    .subscription_put = subscription_put,
-    .subscription_drop = subscription_drop,
-    .subscriptions_expire = subscriptions_expire,
+    .signs = pg_signs,
+    .has_news = pg_has_news,
+    .subscription_get = pg_subscription_get,
+    .subscription_put = pg_subscription_put,
+    .subscription_drop = pg_subscription_drop,
+    .subscriptions_expire = pg_subscriptions_expire,
 };
 
 static int busy_timeout(const csync_open_options *options)

@@ -302,6 +302,15 @@ int pg_lag(cs_backend *base, cs_holder_visit visit, void *ctx, csync_error *err)
  * write transaction. */
 int pg_lock_test(cs_pg *b, csync_error *err);
 
+/* subscription.c */
+void pg_signs(cs_backend *base, cs_signs *out);
+int pg_has_news(cs_backend *base, int64_t since, int *has, csync_error *err);
+int pg_subscription_get(cs_backend *base, const cs_subscription *wanted, int *found,
+                        int64_t *version, csync_error *err);
+int pg_subscription_put(cs_backend *base, const cs_subscription *s, csync_error *err);
+int pg_subscription_drop(cs_backend *base, const char *id, csync_error *err);
+int pg_subscriptions_expire(cs_backend *base, csync_error *err);
+
 /* restamp.c */
 int pg_stamp_again(cs_backend *base, int64_t ts, int64_t *count, csync_error *err);
 

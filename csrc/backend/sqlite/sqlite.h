@@ -261,7 +261,8 @@ int sq_conflicts(cs_backend *b, int64_t since, int limit, cs_conflict_visit visi
                  csync_error *err);
 
 /* subscription.c - who watches the log, and what a watcher needs to know of the database. */
-void sq_files(cs_backend *b, const char *out[2]);
+void sq_signs(cs_backend *b, cs_signs *out);
+int sq_has_news(cs_backend *b, int64_t since, int *has, csync_error *err);
 int sq_subscription_get(cs_backend *b, const cs_subscription *wanted, int *found, int64_t *version,
                         csync_error *err);
 int sq_subscription_put(cs_backend *b, const cs_subscription *s, csync_error *err);
