@@ -179,7 +179,9 @@ typedef struct cs_backend_ops {
     int (*suppress)(cs_backend *b, int on, csync_error *err);
     /* Brings the heads up to the top of the log. */
     int (*fold)(cs_backend *b, csync_error *err);
-    int (*needs_fold)(cs_backend *b, int *needed, csync_error *err);
+    /* In a read transaction. `has_folded`: this call did so already; what was written since may be left out of the log
+     * that this transaction sees, or writers that never pause would hold the call up for ever. */
+    int (*needs_fold)(cs_backend *b, int has_folded, int *needed, csync_error *err);
     /* Gives every head that is not in the log an entry there, and logs applied changes from now on. */
     int (*start_relay)(cs_backend *b, csync_error *err);
     /* Gives the heads of rows from before track an entry; `all` 0: not those that came from a peer. */

@@ -236,8 +236,8 @@ static int fold(csync *c, void *ctx, csync_error *err)
     return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
 }
 
-/* *ready 0: a write transaction has to bring tables or heads up to date first. */
-static int try_read(csync *c, cs_work work, void *ctx, int *ready, csync_error *err)
+/* *ready 0: a write transaction has to bring tables or heads up to date first; it did if `has_folded`. */
+static int try_read(csync *c, cs_work work, void *ctx, int has_folded, int *ready, csync_error *err)
 {
     cs_backend *b = c->backend;
     int changed = 0, stale = 0;
@@ -246,7 +246,7 @@ static int try_read(csync *c, cs_work work, void *ctx, int *ready, csync_error *
     if (rc == CSYNC_OK)
         rc = b->ops->schema_changed(b, &changed, err);
     if (rc == CSYNC_OK && !changed)
-        rc = b->ops->needs_fold(b, &stale, err);
+        rc = b->ops->needs_fold(b, has_folded, &stale, err);
     *ready = rc == CSYNC_OK && !changed && !stale;
     if (*ready)
         rc = work(c, ctx, err);
@@ -259,12 +259,13 @@ static int try_read(csync *c, cs_work work, void *ctx, int *ready, csync_error *
 
 int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err)
 {
-    int rc = check_free(c, err), ready = 0;
+    int rc = check_free(c, err), ready = 0, has_folded = 0;
 
     while (rc == CSYNC_OK && !ready) {
-        rc = try_read(c, work, ctx, &ready, err);
+        rc = try_read(c, work, ctx, has_folded, &ready, err);
         if (rc == CSYNC_OK && !ready)
             rc = cs_replica_write(c, fold, NULL, err);
+        has_folded = 1;
     }
     return rc;
 }

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import csync
+import pg
 from note_table import NOTE, in_background
 
 WRITER_TAG = "x'5359'::bigint"
@@ -78,6 +79,19 @@ def test_what_commits_late_is_not_passed_over(db):
         assert feed.next(0.3) is None
         slow("COMMIT")
         assert keys([next(feed), next(feed)]) == [("insert", 1), ("insert", 2)]
+
+
+def test_writers_that_never_pause_do_not_hold_it_up(db, tmp_path):
+    db.sql("ALTER TABLE note ALTER id ADD GENERATED ALWAYS AS IDENTITY")
+    script = tmp_path / "write.sql"
+    script.write_text("INSERT INTO note(body, votes) VALUES ('x', 0);")
+    with db.subscribe("note") as feed:
+        command = [pg.programs() / "pgbench", "-n", "-c", "2", "-T", "5", "-f", script, db.url]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as writers:
+            batches = 0
+            while writers.poll() is None:
+                batches += feed.next(0) is not None
+    assert batches > 2
 
 
 def test_what_is_rolled_back_does_not_come_and_is_passed(db):

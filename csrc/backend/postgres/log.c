@@ -23,12 +23,14 @@ int pg_enter_log(cs_pg *b, csync_error *err)
     return pg_exec(b, "SELECT csync._sync_enter()", err);
 }
 
-int pg_needs_fold(cs_backend *base, int *needed, csync_error *err)
+int pg_needs_fold(cs_backend *base, int has_folded, int *needed, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
     int64_t folded = 0;
     int rc = pg_state_int(b, "folded_version", &folded, err);
 
+    if (rc == CSYNC_OK && has_folded && b->top > folded)
+        b->top = folded;
     *needed = b->top > folded;
     if (rc == CSYNC_OK && !*needed && b->tables_are_new)
         rc = pg_any_parked(b, needed, err);

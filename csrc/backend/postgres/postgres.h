@@ -207,7 +207,7 @@ int pg_schema_changed(cs_backend *base, int *changed, csync_error *err);
 
 /* log.c */
 int pg_fold(cs_backend *base, csync_error *err);
-int pg_needs_fold(cs_backend *base, int *needed, csync_error *err);
+int pg_needs_fold(cs_backend *base, int has_folded, int *needed, csync_error *err);
 int pg_start_relay(cs_backend *base, csync_error *err);
 int pg_complete_log(cs_backend *base, int all, csync_error *err);
 int pg_log_top(cs_backend *base, int64_t *version, csync_error *err);

@@ -11,12 +11,14 @@ static int folded_version(cs_sqlite *b, int64_t *out, csync_error *err)
 }
 
 /* What was parked may fit into tables that have changed: the transaction that noticed need not have tried. */
-int sq_needs_fold(cs_backend *base, int *needed, csync_error *err)
+/* Nobody writes in the moment between the two transactions for ever. */
+int sq_needs_fold(cs_backend *base, int has_folded, int *needed, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     int64_t folded = 0, top = 0;
     int rc = folded_version(b, &folded, err);
 
+    (void)has_folded;
     if (rc == CSYNC_OK)
         rc = sq_log_top(base, &top, err);
     *needed = top > folded;

@@ -360,7 +360,7 @@ int sq_bulk(cs_sqlite *b, const cs_item *items, const size_t *order, const cs_me
 int sq_fold(cs_backend *b, csync_error *err);
 /* The same for what foreign keys did while changes were merged; who lost a row to them goes to the audit. */
 int sq_fold_captured(cs_sqlite *b, csync_error *err);
-int sq_needs_fold(cs_backend *b, int *needed, csync_error *err);
+int sq_needs_fold(cs_backend *b, int has_folded, int *needed, csync_error *err);
 
 /* log.c - the log's entries, and completing it for others to read. */
 int sq_start_relay(cs_backend *b, csync_error *err);
