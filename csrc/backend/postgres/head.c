@@ -33,9 +33,10 @@ static int read_head(cs_pg *b, const PGresult *r, cs_head *out, int64_t *parked,
     int rc = keep_origin(b, pg_cell(b, r, 0, 2), &out->stamp.origin, err);
 
     out->found = 1;
-    out->own = strcmp(pg_cell(b, r, 0, 2), b->base.origin) == 0;
     out->version = pg_cell_int(b, r, 0, 0);
     out->via = pg_cell_int(b, r, 0, 10);
+    out->own = strcmp(pg_cell(b, r, 0, 2), b->base.origin) == 0 ||
+               (out->version > 0 && out->version <= b->base.copied_at && !out->via);
     out->stamp.ts = pg_cell_int(b, r, 0, 1);
     out->stamp.seq = pg_cell_int(b, r, 0, 3);
     out->deleted = (state & PG_DELETED) != 0;

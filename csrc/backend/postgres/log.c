@@ -93,15 +93,16 @@ int pg_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
     int64_t last = 0, unlogged = 0;
     int rc = pg_last_version(b, &last, err);
 
-    *found = 0;
+    *found = since < base->copied_at;
+    if (rc != CSYNC_OK || *found)
+        return rc;
     pg_int(&a, since > last ? 0 : since); /* beyond: of the log before this replica was restored */
     pg_text(&a, base->origin);
     pg_int(&a, b->top);
-    if (rc == CSYNC_OK)
-        rc = pg_query_int(b,
-                          "SELECT 1 FROM csync._sync_log WHERE version>$1::bigint AND "
-                          "version<=$3::bigint AND (origin IS NULL OR origin=$2) LIMIT 1",
-                          &a, &last, found, err);
+    rc = pg_query_int(b,
+                      "SELECT 1 FROM csync._sync_log WHERE version>$1::bigint AND "
+                      "version<=$3::bigint AND (origin IS NULL OR origin=$2) LIMIT 1",
+                      &a, &last, found, err);
     if (rc == CSYNC_OK && !*found)
         rc = pg_state_int(b, "unlogged", &unlogged, err);
     *found |= unlogged != 0;

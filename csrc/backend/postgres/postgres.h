@@ -160,6 +160,11 @@ const char *pg_reason(const cs_pg *b);
 /* schema.c - csync's own tables. */
 int pg_init(cs_backend *base, const char *origin, csync_error *err);
 
+/* identity.c */
+int pg_remember_database(cs_pg *b, csync_error *err);
+/* After settle_origin. `is_pinned`: the caller insists on the origin. */
+int pg_settle_identity(cs_pg *b, int is_pinned, csync_error *err);
+
 /* describe.c */
 int pg_describe(cs_pg *b, const char *table, int capture, cs_table **out, csync_error *err);
 void pg_forget_table(cs_table *t);

@@ -132,6 +132,25 @@ static int create(cs_pg *b, csync_error *err)
     return rc == CSYNC_OK ? pg_lock_test(b, err) : rc;
 }
 
+/* Who it is now, and whose copy. */
+static int recall(cs_pg *b, csync_error *err)
+{
+    int rc = b->base.ops->begin(&b->base, 0, err);
+
+    if (rc == CSYNC_OK)
+        rc = settle_origin(b, NULL, err);
+    if (rc == CSYNC_OK)
+        rc = pg_state_int(b, "copied_at", &b->base.copied_at, err);
+    if (rc == CSYNC_OK)
+        rc = pg_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
+    if (rc == CSYNC_OK)
+        rc = b->base.ops->commit(&b->base, err);
+    if (rc != CSYNC_OK)
+        b->base.ops->rollback(&b->base);
+    return rc;
+}
+
+/* Opening a replica again writes nothing, so that it never waits for a writer; unless the database is a copy. */
 int pg_init(cs_backend *base, const char *origin, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
@@ -145,9 +164,14 @@ int pg_init(cs_backend *base, const char *origin, csync_error *err)
         rc = create(b, err);
     if (rc == CSYNC_OK)
         rc = settle_origin(b, origin, err);
+    if (rc == CSYNC_OK && !found)
+        rc = pg_remember_database(b, err);
     if (rc == CSYNC_OK)
         rc = base->ops->commit(base, err);
-    if (rc != CSYNC_OK)
+    if (rc != CSYNC_OK) {
         base->ops->rollback(base);
-    return rc;
+        return rc;
+    }
+    rc = pg_settle_identity(b, origin != NULL, err);
+    return rc == CSYNC_OK ? recall(b, err) : rc;
 }
