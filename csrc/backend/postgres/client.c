@@ -2,7 +2,7 @@
 #include "backend/postgres/postgres.h"
 
 #define SILENT_MS                                                                                  \
-    "floor(extract(epoch FROM clock_timestamp()-last_sync_timestamp::timestamptz)*1000)::bigint"
+    "(csync._sync_wall()-floor(extract(epoch FROM last_sync_timestamp::timestamptz)*1000)::bigint)"
 /* $1: days. Never one that this replica itself has to go to: its deletes must not be forgotten before they are pushed. */
 #define STALE "(pushed_to=0 AND " SILENT_MS ">$1::bigint*86400000)"
 

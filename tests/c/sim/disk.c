@@ -162,11 +162,8 @@ static void lose_power(file *f, rng *g)
     }
 }
 
-/* One operation on stable storage. 0: the process has died. */
-static int survives(file *f)
+int disk_operation(int r)
 {
-    int r = f->replica;
-
     if (r < 0)
         return 1;
     if (fate[r].dead)
@@ -178,6 +175,11 @@ static int survives(file *f)
         if (files[i].name[0] && files[i].replica == r)
             lose_power(&files[i], &fate[r].rng);
     return 0;
+}
+
+static int survives(const file *f)
+{
+    return disk_operation(f->replica);
 }
 
 static int is_dead(const file *f)
@@ -594,6 +596,11 @@ void disk_arm(int replica, int nth, int power, uint64_t seed)
         if (fate[replica].power && f->exists)
             begin_unsynced(f);
     }
+}
+
+int disk_power(int replica)
+{
+    return fate[replica].power;
 }
 
 int disk_dead(int replica)

@@ -21,6 +21,7 @@ static const struct {
 };
 
 static world the_world;
+static int twice;
 
 static const char usage[] =
     "sim: runs the production code in simulated worlds: 3 to 8 replicas, any topology, and everything that goes\n"
@@ -28,6 +29,9 @@ static const char usage[] =
     "  --runs N        how many seeds (default 2000)\n"
     "  --seed S        the first seed (default 1); alone: that run only\n"
     "  --jobs J        processes (default 2)\n"
+    "  --mixed         by lot some replicas are PostgreSQL databases; CSYNC_SIM_POSTGRES says where (script/sim\n"
+    "                  starts a server)\n"
+    "  --twice         run every seed twice: it has to be the same run\n"
     "  --trace         print every event of the run\n"
     "  --file F        run the seeds that F lists first (the first word of a line; # comments)\n"
     "  --without RULE  switch a rule off; --rules lists them\n"
@@ -55,13 +59,26 @@ static int report(world *w, int shrinking)
     return 1;
 }
 
+static void run_world(world *w)
+{
+    uint64_t first;
+
+    world_run(w);
+    first = w->hash;
+    if (!twice || w->finding[0])
+        return;
+    world_run(w);
+    if (w->hash != first)
+        finding(w, "chance", "not the same run twice");
+}
+
 static int run_seed(uint64_t seed, int trace, int shrinking)
 {
     world *w = &the_world;
 
     world_plan(w, seed);
     w->trace = trace;
-    world_run(w);
+    run_world(w);
     return report(w, shrinking);
 }
 
@@ -104,7 +121,7 @@ static tally run_share(uint64_t first, uint64_t runs, unsigned job, unsigned job
         world *w = &the_world;
 
         world_plan(w, first + i);
-        world_run(w);
+        run_world(w);
         count(&t, w->finding);
         report(w, 1);
         if (job == 0 && time(NULL) - said >= 10) {
@@ -264,13 +281,25 @@ static int list_rules(void)
     return 0;
 }
 
+static int use_postgres(void)
+{
+    const char *where = getenv("CSYNC_SIM_POSTGRES");
+
+    if (!where) {
+        fprintf(stderr, "sim: CSYNC_SIM_POSTGRES is not set; script/sim starts a server\n");
+        return 2;
+    }
+    with_postgres = 1;
+    return postgres_init(where);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"runs", 1, NULL, 'n'},   {"seed", 1, NULL, 's'},
-                                            {"jobs", 1, NULL, 'j'},   {"trace", 0, NULL, 't'},
-                                            {"file", 1, NULL, 'f'},   {"without", 1, NULL, 'w'},
-                                            {"ablate", 2, NULL, 'a'}, {"rules", 0, NULL, 'r'},
-                                            {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"runs", 1, NULL, 'n'},   {"seed", 1, NULL, 's'},  {"jobs", 1, NULL, 'j'},
+        {"trace", 0, NULL, 't'},  {"file", 1, NULL, 'f'},  {"without", 1, NULL, 'w'},
+        {"ablate", 2, NULL, 'a'}, {"rules", 0, NULL, 'r'}, {"mixed", 0, NULL, 'm'},
+        {"twice", 0, NULL, '2'},  {"help", 0, NULL, 'h'},  {NULL, 0, NULL, 0}};
     uint64_t runs = 0, seed = 0;
     unsigned jobs = 2;
     const char *only = NULL, *file = NULL;
@@ -301,6 +330,13 @@ int main(int argc, char **argv)
         case 'a':
             ablation = 1;
             only = optarg;
+            break;
+        case 'm':
+            if (use_postgres() != 0)
+                return 2;
+            break;
+        case '2':
+            twice = 1;
             break;
         case 'r':
             return list_rules();

@@ -114,23 +114,13 @@ static int64_t v_of(const char *payload)
     return at ? strtoll(at + 4, NULL, 10) : -1;
 }
 
-static int64_t v_of_row(replica *r, int key)
+static int64_t v_of_row(world *w, replica *r, int key)
 {
-    static const char *const where[TABLES] = {"id=?1", "name='t'||?1", "id=?1", "id=?1",
-                                              "a=?1 AND b='x'"};
-    char sql[100];
-    sqlite3_stmt *stmt;
-    int64_t v = -1;
+    char where[40], sql[100];
 
-    snprintf(sql, sizeof sql, "SELECT v FROM %s WHERE %s", table_names[key / KEYS],
-             where[key / KEYS]);
-    if (sqlite3_prepare_v2(r->app, sql, -1, &stmt, NULL) != SQLITE_OK)
-        return -1;
-    sqlite3_bind_int(stmt, 1, key % KEYS + 1);
-    if (sqlite3_step(stmt) == SQLITE_ROW)
-        v = sqlite3_column_int64(stmt, 0);
-    sqlite3_finalize(stmt);
-    return v;
+    key_where(key / KEYS, key % KEYS + 1, where, sizeof where);
+    snprintf(sql, sizeof sql, "SELECT v FROM %s WHERE %s", table_names[key / KEYS], where);
+    return ask_number(w, r, sql);
 }
 
 static int find_public(world *w, const csync_change *c)
@@ -160,13 +150,6 @@ static int known(world *w, const csync_change *c, const char *where)
 
 /* ---- what the database says ---- */
 
-static sqlite3_stmt *query(world *w, replica *r, sqlite3_stmt **stmt, const char *sql)
-{
-    if (!*stmt && sqlite3_prepare_v2(r->app, sql, -1, stmt, NULL) != SQLITE_OK)
-        finding(w, "error", "replica %d: %s: %s", r->index, sql, sqlite3_errmsg(r->app));
-    return *stmt;
-}
-
 void oracle_close(replica *r)
 {
     sqlite3_finalize(r->log);
@@ -179,9 +162,9 @@ void oracle_close(replica *r)
     }
 }
 
-static const char *text(sqlite3_stmt *stmt, int at)
+static const char *text(rows *q, int at)
 {
-    const char *out = (const char *)sqlite3_column_text(stmt, at);
+    const char *out = row_text(q, at);
 
     return out ? out : "";
 }
@@ -194,114 +177,135 @@ static void note_twins(world *w, int key, int64_t ts, int origin, int64_t seq)
         w->twins[key] = 1;
 }
 
+/* Columns of an entry: version, table, key, operation, payload, origin, timestamp, seq. */
+static void read_entry(world *w, replica *r, rows *q, const int *incoming)
+{
+    int64_t version = row_number(q, 0), v;
+    int given = row_text(q, 5) != NULL;
+    int64_t seq = given ? row_number(q, 7) : version, ts = ms_of(text(q, 6));
+    int key = key_of(text(q, 1), text(q, 2)), deleted = strcmp(text(q, 3), "delete") == 0;
+    int origin = origin_of(w, given ? text(q, 5) : r->origin), id;
+
+    r->seen = version;
+    if (key < 0 || strcmp(w->origins[origin], r->origin) != 0)
+        return;
+    v = v_of(row_text(q, 4));
+    if (v < 0 && !deleted)
+        v = v_of_row(w, r, key);
+    id = find(w, key, ts, origin, seq, deleted, v);
+    if (id >= 0 && given)
+        return; /* it has come back */
+    if (id < 0) {
+        note_twins(w, key, ts, origin, seq);
+        id = add(w, key, ts, origin, seq, deleted, v);
+    }
+    descend(w, id, r->head[key]);
+    descend(w, id, incoming[key]);
+    event(w, "    change %d: %s %s v %lld by %d at %lld seq %lld, after %d", id, key_text(key),
+          deleted ? "deleted" : "is", (long long)v, r->index, (long long)ts % 1000000,
+          (long long)seq, r->head[key]);
+    r->head[key] = id;
+}
+
 /* Edits, decisions, and what foreign keys did: whatever the log holds of this replica's own that is new. */
 static void read_own(world *w, replica *r, const int *incoming)
 {
-    sqlite3_stmt *stmt =
-        query(w, r, &r->log,
-              "SELECT version,table_name,pk_value,operation,payload,origin,timestamp,seq "
-              "FROM _sync_log WHERE version>?1 ORDER BY version");
+    char seen[24];
+    rows q;
 
-    if (!stmt)
-        return;
-    sqlite3_bind_int64(stmt, 1, r->seen);
-    while (sqlite3_step(stmt) == SQLITE_ROW) {
-        int64_t version = sqlite3_column_int64(stmt, 0), v;
-        int given = sqlite3_column_type(stmt, 5) != SQLITE_NULL;
-        int64_t seq = given ? sqlite3_column_int64(stmt, 7) : version, ts = ms_of(text(stmt, 6));
-        int key = key_of(text(stmt, 1), text(stmt, 2)),
-            deleted = strcmp(text(stmt, 3), "delete") == 0;
-        int origin = origin_of(w, given ? text(stmt, 5) : r->origin), id;
+    snprintf(seen, sizeof seen, "%lld", (long long)r->seen);
+    q = ask(w, r, &r->log,
+            "SELECT version,table_name,pk_value,operation,payload,origin,timestamp,seq "
+            "FROM _sync_log WHERE version>$1 ORDER BY version",
+            seen);
+    while (next_row(&q))
+        read_entry(w, r, &q, incoming);
+    end_rows(&q);
+}
 
-        r->seen = version;
-        if (key < 0 || strcmp(w->origins[origin], r->origin) != 0)
-            continue;
-        v = v_of((const char *)sqlite3_column_text(stmt, 4));
-        if (v < 0 && !deleted)
-            v = v_of_row(r, key);
-        id = find(w, key, ts, origin, seq, deleted, v);
-        if (id >= 0 && given)
-            continue; /* it has come back */
-        if (id < 0) {
-            note_twins(w, key, ts, origin, seq);
-            id = add(w, key, ts, origin, seq, deleted, v);
-        }
-        descend(w, id, r->head[key]);
-        descend(w, id, incoming[key]);
-        event(w, "    change %d: %s %s v %lld by %d at %lld seq %lld, after %d", id, key_text(key),
-              deleted ? "deleted" : "is", (long long)v, r->index, (long long)ts % 1000000,
-              (long long)seq, r->head[key]);
-        r->head[key] = id;
-    }
-    sqlite3_reset(stmt);
+/* Columns of a head: key, timestamp, origin, seq, deleted. */
+static void read_head(world *w, replica *r, const char *table, rows *q, int *real)
+{
+    int key = key_of(table, text(q, 0));
+    int found = find(w, key, row_number(q, 1), origin_of(w, text(q, 2)), row_number(q, 3),
+                     (int)row_number(q, 4), -1);
+
+    if (found < 0)
+        finding(w, "phantom", "replica %d: the head of %s is no change that anybody committed",
+                r->index, key_text(key));
+    real[key] = found;
+}
+
+/* Tables were tracked in their order. */
+static void read_sqlite_heads(world *w, replica *r, int t, int *real)
+{
+    long long id = 0;
+    char sql[300];
+    rows q;
+
+    for (int i = 0; i <= t; i++)
+        id += w->config.made >> i & 1;
+    snprintf(sql, sizeof sql,
+             "SELECT k1,h.ts,o.origin,h.seq,h.state&1 FROM _sync_rows_%lld h "
+             "JOIN _sync_origins o ON o.id=h.origin",
+             id);
+    q = ask(w, r, &r->heads[t], sql, NULL);
+    while (next_row(&q))
+        read_head(w, r, table_names[t], &q, real);
+    end_rows(&q);
 }
 
 static void read_heads(world *w, replica *r, int *real)
 {
-    char sql[300];
+    rows q;
 
     for (int i = 0; i < ALL_KEYS; i++)
         real[i] = -1;
-    for (int t = 0; t < TABLES; t++) {
-        sqlite3_stmt *stmt;
-        long long id = 0;
-
-        if (!(w->config.tables >> t & 1))
-            continue;
-        for (int i = 0; i <= t; i++) /* tables were tracked in this order */
-            id += w->config.tables >> i & 1;
-        snprintf(sql, sizeof sql,
-                 "SELECT k1,h.ts,o.origin,h.seq,h.state&1 FROM _sync_rows_%lld h "
-                 "JOIN _sync_origins o ON o.id=h.origin",
-                 id);
-        stmt = query(w, r, &r->heads[t], sql);
-        while (stmt && sqlite3_step(stmt) == SQLITE_ROW) {
-            int key = key_of(table_names[t], text(stmt, 0));
-            int found = find(w, key, sqlite3_column_int64(stmt, 1), origin_of(w, text(stmt, 2)),
-                             sqlite3_column_int64(stmt, 3), sqlite3_column_int(stmt, 4), -1);
-
-            if (found < 0)
-                finding(w, "phantom",
-                        "replica %d: the head of %s is no change that anybody committed", r->index,
-                        key_text(key));
-            real[key] = found;
-        }
-        sqlite3_reset(stmt);
-    }
+    for (int t = 0; t < TABLES && !r->postgres; t++)
+        if (w->config.tables >> t & 1)
+            read_sqlite_heads(w, r, t, real);
+    if (!r->postgres)
+        return;
+    q = ask(w, r, NULL,
+            "SELECT pk,ts,origin,seq,state&1,name FROM _sync_rows JOIN _sync_tables ON id=table_id",
+            NULL);
+    while (next_row(&q))
+        read_head(w, r, text(&q, 5), &q, real);
+    end_rows(&q);
 }
 
 /* Local edits become heads when they are folded; until then the log alone knows them. */
 static void read_unfolded(world *w, replica *r, int *real)
 {
-    sqlite3_stmt *stmt = query(
+    rows q = ask(
         w, r, &r->unfolded,
         "SELECT version,table_name,pk_value,operation,timestamp FROM _sync_log WHERE origin IS NULL AND "
-        "version>(SELECT CAST(value AS INTEGER) FROM _sync_state WHERE key='folded_version') "
-        "ORDER BY version");
+        "version>(SELECT CAST(value AS bigint) FROM _sync_state WHERE key='folded_version') "
+        "ORDER BY version",
+        NULL);
 
-    while (stmt && sqlite3_step(stmt) == SQLITE_ROW) {
-        int key = key_of(text(stmt, 1), text(stmt, 2));
+    while (next_row(&q)) {
+        int key = key_of(text(&q, 1), text(&q, 2));
 
-        real[key] = find(w, key, ms_of(text(stmt, 4)), origin_of(w, r->origin),
-                         sqlite3_column_int64(stmt, 0), strcmp(text(stmt, 3), "delete") == 0, -1);
+        real[key] = find(w, key, ms_of(text(&q, 4)), origin_of(w, r->origin), row_number(&q, 0),
+                         strcmp(text(&q, 3), "delete") == 0, -1);
     }
-    sqlite3_reset(stmt);
+    end_rows(&q);
 }
 
 void oracle_rows_before(world *w, replica *r)
 {
-    sqlite3_stmt *stmt = NULL;
+    rows q;
 
     if (!w->config.rows_before || !(w->config.tables & 1))
         return;
-    if (!query(w, r, &stmt, "SELECT k1,v FROM _sync_rows_1 JOIN note ON id=k1"))
-        return;
-    while (sqlite3_step(stmt) == SQLITE_ROW) {
-        int key = key_of("note", text(stmt, 0));
+    q = ask(w, r, NULL, "SELECT id,v FROM note ORDER BY id", NULL);
+    while (next_row(&q)) {
+        int key = key_of("note", text(&q, 0));
 
-        r->head[key] = add(w, key, 0, origin_of(w, r->origin), 0, 0, sqlite3_column_int64(stmt, 1));
+        r->head[key] = add(w, key, 0, origin_of(w, r->origin), 0, 0, row_number(&q, 1));
     }
-    sqlite3_finalize(stmt);
+    end_rows(&q);
 }
 
 /* ---- the model ---- */
@@ -419,15 +423,13 @@ void oracle_winners(world *w, replica *r, const csync_outcome *outcome, int take
 int64_t oracle_position(world *w, replica *r, const csync_batch *batch)
 {
     csync_batch_info info = {.struct_size = sizeof info};
-    sqlite3_stmt *stmt = query(w, r, &r->position, "SELECT pulled FROM _sync_peers WHERE peer=?1");
-    int64_t position = 0;
+    int64_t position;
+    rows q;
 
     (void)csync_batch_get_info(batch, &info);
-    sqlite3_bind_text(stmt, 1, info.origin, -1, SQLITE_STATIC);
-    if (sqlite3_step(stmt) == SQLITE_ROW)
-        position = sqlite3_column_int64(stmt, 0);
-    sqlite3_reset(stmt);
-    sqlite3_clear_bindings(stmt);
+    q = ask(w, r, &r->position, "SELECT pulled FROM _sync_peers WHERE peer=$1", info.origin);
+    position = next_row(&q) ? row_number(&q, 0) : 0;
+    end_rows(&q);
     return position;
 }
 

@@ -5,20 +5,6 @@
 
 #include "sim.h"
 
-/* The first column of the first row; -1: there is none. */
-static int64_t number(world *w, replica *r, const char *sql)
-{
-    sqlite3_stmt *stmt = NULL;
-    int64_t out = -1;
-
-    if (sqlite3_prepare_v2(r->app, sql, -1, &stmt, NULL) != SQLITE_OK)
-        finding(w, "error", "replica %d: %s: %s", r->index, sql, sqlite3_errmsg(r->app));
-    else if (sqlite3_step(stmt) == SQLITE_ROW)
-        out = sqlite3_column_int64(stmt, 0);
-    sqlite3_finalize(stmt);
-    return out;
-}
-
 static uint64_t mix(uint64_t hash, const char *text)
 {
     for (; text && *text; text++)
@@ -33,18 +19,14 @@ uint64_t oracle_positions(world *w)
 
     for (int i = 0; i < w->count; i++) {
         replica *r = &w->replicas[i];
-        sqlite3_stmt *stmt = NULL;
+        rows q = ask(w, r, NULL, "SELECT * FROM _sync_peers ORDER BY id", NULL);
 
-        if (sqlite3_prepare_v2(r->app, "SELECT * FROM _sync_peers ORDER BY id", -1, &stmt, NULL) !=
-            SQLITE_OK)
-            finding(w, "error", "replica %d: %s", i, sqlite3_errmsg(r->app));
-        while (stmt && sqlite3_step(stmt) == SQLITE_ROW)
-            for (int k = 0; k < sqlite3_column_count(stmt); k++)
-                if (strcmp(sqlite3_column_name(stmt, k), "last_seen") != 0)
-                    hash = mix(hash, (const char *)sqlite3_column_text(stmt, k));
-        sqlite3_finalize(stmt);
-        hash = hash * 31 +
-               (uint64_t)number(w, r, "SELECT seq FROM sqlite_sequence WHERE name='_sync_log'");
+        while (next_row(&q))
+            for (int k = 0; k < row_columns(&q); k++)
+                if (strcmp(row_column_name(&q, k), "last_seen") != 0)
+                    hash = mix(hash, row_text(&q, k));
+        end_rows(&q);
+        hash = hash * 31 + (uint64_t)ask_number(w, r, "SELECT max(version) FROM _sync_log");
     }
     return hash;
 }
@@ -168,13 +150,11 @@ static int is_parked(world *w, replica *r, int key)
     snprintf(sql, sizeof sql,
              "SELECT count(*) FROM _sync_parked WHERE table_name='%s' AND pk_value LIKE '%%%d%%'",
              table_names[key / KEYS], key % KEYS + 1);
-    return number(w, r, sql) > 0;
+    return ask_number(w, r, sql) > 0;
 }
 
 static void check_rows(world *w, replica *r)
 {
-    static const char *const where[TABLES] = {"id=%d", "name='t%d'", "id=%d", "id=%d", "a=%d"};
-
     for (int key = 0; key < ALL_KEYS; key++) {
         int head = r->head[key], t = key / KEYS;
         char sql[100], test[40];
@@ -182,9 +162,9 @@ static void check_rows(world *w, replica *r)
 
         if (!(w->config.tables >> t & 1) || w->twins[key])
             continue;
-        snprintf(test, sizeof test, where[t], key % KEYS + 1);
+        key_where(t, key % KEYS + 1, test, sizeof test);
         snprintf(sql, sizeof sql, "SELECT v FROM %s WHERE %s", table_names[t], test);
-        v = number(w, r, sql);
+        v = ask_number(w, r, sql);
         if (head < 0 || w->changes[head].deleted) {
             if (v >= 0)
                 finding(w, "rows", "replica %d shows %s, which is deleted", r->index, key_text(key));
@@ -215,7 +195,7 @@ static void check_parked(world *w, replica *r)
 
     for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
         if (idle[i].tables == 1 || w->config.tables & idle[i].tables)
-            if (number(w, r, idle[i].sql) > 0)
+            if (ask_number(w, r, idle[i].sql) > 0)
                 finding(w, "parked", "replica %d keeps rows parked whose reason is gone: %s",
                         r->index, idle[i].sql);
 }
@@ -224,18 +204,40 @@ static void check_parked(world *w, replica *r)
 static void check_killed(world *w, replica *r)
 {
     if (w->config.events == EVENT_PURGE &&
-        number(w, r, "SELECT count(*) FROM _sync_conflicts WHERE strategy='forgotten delete'") > 0)
+        ask_number(w, r, "SELECT count(*) FROM _sync_conflicts WHERE strategy='forgotten delete'") > 0)
         finding(w, "killed", "replica %d deleted a row because its delete might be forgotten",
                 r->index);
 }
 
+/* The setting that switches capture off lives in csync's session. */
+static int captures(world *w, replica *r)
+{
+    csync_error err = CSYNC_ERROR_INIT;
+
+    if (!r->postgres)
+        return ask_number(w, r, "SELECT sync_active FROM _sync_session") == 0;
+    return csync_execute(r->handle,
+                         "DO $$ BEGIN ASSERT coalesce(current_setting('csync.sync_active',true),'')=''; "
+                         "END $$",
+                         NULL, 0, NULL, NULL, NULL, &err) == CSYNC_OK;
+}
+
 static void check_integrity(world *w, replica *r)
 {
-    if (number(w, r, "SELECT count(*) FROM pragma_foreign_key_check") != 0)
+    static const char orphans[] =
+        "SELECT (SELECT count(*) FROM doc d WHERE folder IS NOT NULL AND NOT EXISTS(SELECT 1 FROM folder f "
+        "WHERE f.id=d.folder))+(SELECT count(*) FROM folder c WHERE up IS NOT NULL AND NOT EXISTS(SELECT 1 "
+        "FROM folder f WHERE f.id=c.up))";
+    static const char check[] = "SELECT count(*) FROM pragma_foreign_key_check";
+
+    if ((!r->postgres && ask_number(w, r, check) != 0) ||
+        (r->postgres && w->config.cycle && ask_number(w, r, orphans) != 0))
         finding(w, "foreign key", "replica %d has rows without a parent", r->index);
-    if (number(w, r, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check<>'ok'") != 0)
+    if (!r->postgres &&
+        ask_number(w, r,
+                   "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check<>'ok'") != 0)
         finding(w, "damaged", "the database of replica %d is damaged", r->index);
-    if (number(w, r, "SELECT sync_active FROM _sync_session") != 0)
+    if (!captures(w, r))
         finding(w, "session", "replica %d no longer captures", r->index);
 }
 

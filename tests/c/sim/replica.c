@@ -20,19 +20,20 @@ static int fill(unsigned char *bytes, size_t length)
 void replica_clock(const world *w, const replica *r)
 {
     disk_set_time(w->now + r->skew);
-}
-
-int replica_sql(replica *r, const char *sql)
-{
-    return sqlite3_exec(r->app, sql, NULL, NULL, NULL);
+    if (r->postgres)
+        postgres_clock(r, w->now + r->skew);
 }
 
 /* ---- opening ---- */
 
 int replica_open_app(replica *r)
 {
-    int rc = sqlite3_open_v2(r->memory ? ":memory:" : r->path, &r->app,
-                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc;
+
+    if (r->postgres)
+        return SQLITE_OK; /* postgres.c keeps it */
+    rc = sqlite3_open_v2(r->memory ? ":memory:" : r->path, &r->app,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 
     sqlite3_db_config(r->app, SQLITE_DBCONFIG_LOOKASIDE, NULL, 256, 200);
     if (rc == SQLITE_OK)
@@ -40,11 +41,30 @@ int replica_open_app(replica *r)
     return rc;
 }
 
-static int open_csync(replica *r, csync_error *err)
+void replica_origin(const world *w, const replica *r, char out[40])
+{
+    rng g = rng_of(w->seed * 77 + (uint64_t)r->index);
+
+    snprintf(out, 40, "%04x-replica-%d", (unsigned)(rng_next(&g) >> 48), r->index);
+}
+
+static int open_postgres(const world *w, replica *r, csync_error *err)
+{
+    csync_open_options options = {.struct_size = sizeof options};
+    char url[200], origin[40];
+
+    replica_origin(w, r, origin);
+    options.origin = origin;
+    postgres_url(r, url, sizeof url);
+    return csync_open(&r->handle, url, &options, err);
+}
+
+static int open_csync(const world *w, replica *r, csync_error *err)
 {
     csync_state state = {.struct_size = sizeof state};
-    int rc = r->attached ? csync_open_sqlite(&r->handle, r->app, NULL, NULL, err)
-                         : csync_open(&r->handle, r->path, NULL, err);
+    int rc = r->postgres   ? open_postgres(w, r, err)
+             : r->attached ? csync_open_sqlite(&r->handle, r->app, NULL, NULL, err)
+                           : csync_open(&r->handle, r->path, NULL, err);
 
     if (rc == CSYNC_OK)
         rc = csync_get_state(r->handle, &state, err);
@@ -66,7 +86,7 @@ int replica_open(world *w, replica *r)
     if (!r->app && replica_open_app(r) != SQLITE_OK && !disk_dead(r->index))
         finding(w, "error", "replica %d cannot be opened: %s", r->index, sqlite3_errmsg(r->app));
     r->opened++;
-    rc = open_csync(r, &err);
+    rc = open_csync(w, r, &err);
     if (rc != CSYNC_OK && !disk_dead(r->index))
         finding(w, "error", "csync_open of replica %d: %s", r->index, err.message);
     return rc;
@@ -79,9 +99,10 @@ void replica_create(world *w, int index, rng *g)
     memset(r, 0, sizeof *r);
     r->index = index;
     snprintf(r->path, sizeof r->path, "r%d", index);
-    r->memory = rng_chance(g, 15);
-    r->attached = r->memory || rng_chance(g, 55);
-    r->wal = !r->memory && rng_chance(g, 25);
+    r->postgres = w->config.postgres >> index & 1;
+    r->memory = rng_chance(g, 15) && !r->postgres;
+    r->attached = (r->memory || rng_chance(g, 55)) && !r->postgres;
+    r->wal = !r->memory && rng_chance(g, 25) && !r->postgres;
     r->capture = rng_chance(g, 30) ? CSYNC_CAPTURE_KEYS : CSYNC_CAPTURE_FULL;
     r->skew = w->config.skew ? rng_range(g, -w->config.skew, w->config.skew) : 0;
     r->strategy = !w->config.strategies || !index ? CSYNC_LAST_WRITE_WINS
@@ -91,7 +112,8 @@ void replica_create(world *w, int index, rng *g)
     for (int i = 0; i < ALL_KEYS; i++)
         r->head[i] = -1;
     event(w, "replica %d: %s, capture %d, skew %lld, strategy %d", index,
-          r->memory     ? "memory"
+          r->postgres   ? "postgresql"
+          : r->memory   ? "memory"
           : r->attached ? r->wal ? "attached, wal" : "attached, journal"
           : r->wal      ? "wal"
                         : "journal",

@@ -60,6 +60,7 @@ static void plan_config(config *c, rng *g)
     c->tables = 1 << rng_below(g, TABLES) | 1 << rng_below(g, TABLES);
     if (c->tables & 8)
         c->tables |= 4; /* documents lie in folders */
+    c->made = c->tables;
     c->action = (int)rng_below(g, 6);
     c->cycle = rng_chance(g, 20);
     c->keys = rng_range(g, 1, KEYS);
@@ -76,6 +77,19 @@ static void plan_config(config *c, rng *g)
     c->heavy = rng_chance(g, 50);
     if (c->heavy) /* what is rare meets more often where there is less of the rest */
         c->keys = rng_range(g, 1, 2);
+}
+
+int with_postgres;
+
+/* Replicas of both kinds. All tables are made, so that a database may serve the next run too. */
+static void plan_backends(config *c, rng g)
+{
+    int first = (1 << c->replicas) - 1;
+
+    do
+        c->postgres = (int)rng_below(&g, 1 << MAX_REPLICAS);
+    while ((c->postgres & first) == 0 || (c->postgres & first) == first);
+    c->made = (1 << TABLES) - 1;
 }
 
 static enum step_kind plan_step(const config *c, rng *g)
@@ -117,6 +131,8 @@ void world_plan(world *w, uint64_t seed)
     memset(w, 0, sizeof *w);
     w->seed = seed;
     plan_config(&w->config, &g);
+    if (with_postgres)
+        plan_backends(&w->config, rng_of(seed ^ 0xbac4e4d));
     for (int i = 0; i < w->config.steps; i++) {
         w->steps[i].kind = plan_step(&w->config, &g);
         w->steps[i].seed = rng_next(&g);
@@ -312,7 +328,7 @@ static void do_backup(world *w, rng *g)
 {
     replica *r = pick(w, g);
 
-    if (r->memory)
+    if (r->memory || r->postgres)
         return;
     event(w, "  replica %d is saved", r->index);
     disk_image_free(r->backup);
@@ -361,7 +377,7 @@ static void do_copy(world *w, rng *g)
     replica *r = pick(w, g), *copy = &w->replicas[w->count];
     disk_image *image;
 
-    if (r->memory || w->count == MAX_REPLICAS)
+    if (r->memory || r->postgres || w->count == MAX_REPLICAS)
         return;
     event(w, "  the file of replica %d is copied: replica %d", r->index, w->count);
     *copy = *r;

@@ -18,7 +18,13 @@ static const char *const actions[] = {"ON DELETE CASCADE",
                                       "DEFERRABLE INITIALLY DEFERRED",
                                       "ON DELETE CASCADE ON UPDATE CASCADE"};
 
-static void table_sql(const config *c, int table, char *out, size_t size)
+const char *action_sql(const config *c)
+{
+    return actions[c->action];
+}
+
+/* PostgreSQL checks a circle of keys late only where it is told so. */
+void table_sql(const config *c, const replica *r, int table, char *out, size_t size)
 {
     switch (table) {
     case NOTE:
@@ -32,18 +38,20 @@ static void table_sql(const config *c, int table, char *out, size_t size)
     case FOLDER:
         snprintf(out, size,
                  "CREATE TABLE folder(id INTEGER PRIMARY KEY, up INTEGER%s, v INTEGER NOT NULL)",
-                 c->cycle ? " REFERENCES folder(id)" : "");
+                 !c->cycle     ? ""
+                 : r->postgres ? " REFERENCES folder(id) DEFERRABLE"
+                               : " REFERENCES folder(id)");
         break;
     case DOC:
         snprintf(out, size,
                  "CREATE TABLE doc(id INTEGER PRIMARY KEY, folder INTEGER REFERENCES folder(id) %s,"
                  " v INTEGER NOT NULL CHECK(v>=0))",
-                 actions[c->action]);
+                 action_sql(c));
         break;
     default:
-        snprintf(
-            out, size,
-            "CREATE TABLE pair(a INTEGER, b TEXT, v INTEGER NOT NULL, PRIMARY KEY(a,b)) WITHOUT ROWID");
+        snprintf(out, size,
+                 "CREATE TABLE pair(a INTEGER, b TEXT, v INTEGER NOT NULL, PRIMARY KEY(a,b))%s",
+                 r->postgres ? "" : " WITHOUT ROWID");
     }
 }
 
@@ -62,18 +70,18 @@ static void create(world *w, replica *r)
     if (replica_open_app(r) != SQLITE_OK)
         return;
     for (int t = 0; t < TABLES; t++) {
-        if (!(w->config.tables >> t & 1))
+        if (!(w->config.made >> t & 1))
             continue;
-        table_sql(&w->config, t, sql, sizeof sql);
-        if (replica_sql(r, sql) != SQLITE_OK)
-            fail(w, r, sql, sqlite3_errmsg(r->app));
+        table_sql(&w->config, r, t, sql, sizeof sql);
+        if (replica_sql(r, sql) != SQL_DONE)
+            fail(w, r, sql, replica_why(r));
     }
     if (w->config.rows_before)
         (void)replica_sql(r, "INSERT INTO note VALUES(1,1,'old'),(2,1,'old')");
     if (replica_open(w, r) != CSYNC_OK)
         return;
     for (int t = 0; t < TABLES; t++)
-        if (w->config.tables >> t & 1 &&
+        if (w->config.made >> t & 1 &&
             csync_track(r->handle, table_names[t], &options, &err) != CSYNC_OK)
             fail(w, r, "csync_track", err.message);
 }
@@ -91,7 +99,7 @@ static disk_image *template_of(world *w, int capture)
 {
     const config *c = &w->config;
     disk_image **image = /* the same whichever run makes it */
-        &images[capture == CSYNC_CAPTURE_KEYS][c->tables][c->action][c->cycle][c->rows_before];
+        &images[capture == CSYNC_CAPTURE_KEYS][c->made][c->action][c->cycle][c->rows_before];
     replica r = {.index = TEMPLATE, .capture = capture, .attached = 1};
 
     if (!*image) {
@@ -109,22 +117,21 @@ static disk_image *template_of(world *w, int capture)
 /* The copy becomes a replica of its own, as if it had been made anew. */
 static void rename_origin(world *w, replica *r)
 {
-    rng g = rng_of(w->seed * 77 + (uint64_t)r->index);
     char sql[400], id[64] = "", origin[40];
 
     if (!r->memory)
         disk_file_id(r->path, id);
-    snprintf(origin, sizeof origin, "%04x-replica-%d", (unsigned)(rng_next(&g) >> 48), r->index);
+    replica_origin(w, r, origin);
     snprintf(sql, sizeof sql,
              "UPDATE _sync_origins SET origin='%s' WHERE id=1; DELETE FROM _sync_epochs;"
              "UPDATE _sync_state SET value='%s' WHERE key='origin_id';"
              "UPDATE _sync_state SET value='%s' WHERE key='file_id'",
              origin, origin, id);
-    if (replica_sql(r, sql) != SQLITE_OK)
-        fail(w, r, sql, sqlite3_errmsg(r->app));
+    if (replica_sql(r, sql) != SQL_DONE)
+        fail(w, r, sql, replica_why(r));
 }
 
-void schema_create(world *w, replica *r)
+static int copy_template(world *w, replica *r)
 {
     disk_image *image = template_of(w, r->capture);
     int rc = SQLITE_OK;
@@ -138,9 +145,14 @@ void schema_create(world *w, replica *r)
     if (rc == SQLITE_OK && r->wal)
         rc = replica_sql(r, "PRAGMA journal_mode=WAL");
     if (rc != SQLITE_OK)
-        fail(w, r, "copying the template", sqlite3_errmsg(r->app));
+        fail(w, r, "copying the template", replica_why(r));
     rename_origin(w, r);
-    if (replica_open(w, r) == CSYNC_OK)
+    return replica_open(w, r);
+}
+
+void schema_create(world *w, replica *r)
+{
+    if ((r->postgres ? postgres_create(w, r) : copy_template(w, r)) == CSYNC_OK)
         oracle_rows_before(w, r);
 }
 
@@ -164,7 +176,7 @@ const char *key_text(int key)
     return text;
 }
 
-static void key_where(int table, int n, char *out, size_t size)
+void key_where(int table, int n, char *out, size_t size)
 {
     if (table == TAG)
         snprintf(out, size, "name='t%d'", n);
@@ -232,8 +244,8 @@ static void upsert_sql(world *w, int table, int n, rng *g, char *out, size_t siz
     }
     default:
         snprintf(out, size,
-                 "INSERT INTO pair(a,b,v) VALUES(%d,'x',%lld) ON CONFLICT DO UPDATE SET v=%lld", n,
-                 v, v);
+                 "INSERT INTO pair(a,b,v) VALUES(%d,'x',%lld) ON CONFLICT(a,b) DO UPDATE SET v=%lld",
+                 n, v, v);
     }
 }
 
@@ -268,6 +280,14 @@ static void random_sql(world *w, replica *r, rng *g, char *out, size_t size)
         upsert_sql(w, table, n, g, out, size);
 }
 
+static int code_of(const replica *r, const csync_error *err)
+{
+    int refused = r->postgres ? strncmp(err->message, "PostgreSQL 23", 13) == 0
+                              : (err->native_code & 0xff) == SQLITE_CONSTRAINT;
+
+    return err->code == CSYNC_OK ? SQL_DONE : refused ? SQL_REFUSED : SQL_FAILED;
+}
+
 /* By the application's connection, or by csync's. */
 static int run_sql(replica *r, const char *sql, int through_csync, char *why, size_t size)
 {
@@ -276,12 +296,11 @@ static int run_sql(replica *r, const char *sql, int through_csync, char *why, si
 
     if (through_csync) {
         (void)csync_execute(r->handle, sql, NULL, 0, NULL, NULL, NULL, &err);
-        rc = err.native_code;
         snprintf(why, size, "%.150s", err.message);
-        return err.code == CSYNC_OK ? SQLITE_OK : rc;
+        return code_of(r, &err);
     }
     rc = replica_sql(r, sql);
-    snprintf(why, size, "%s", rc == SQLITE_OK ? "" : sqlite3_errmsg(r->app));
+    snprintf(why, size, "%s", rc == SQL_DONE ? "" : replica_why(r));
     return rc;
 }
 
@@ -289,25 +308,25 @@ static int run_sql(replica *r, const char *sql, int through_csync, char *why, si
 void schema_write(world *w, replica *r, rng *g)
 {
     int statements = rng_chance(g, 25) ? rng_range(g, 2, 3) : 1;
-    int through_csync = statements == 1 && rng_chance(g, 25), rc = SQLITE_OK;
+    int through_csync = statements == 1 && rng_chance(g, 25), rc = SQL_DONE;
     char sql[300], why[200] = "";
 
     replica_clock(w, r);
     if (statements > 1)
-        rc = replica_sql(r, "BEGIN IMMEDIATE");
-    for (int i = 0; i < statements && rc == SQLITE_OK; i++) {
+        rc = replica_sql(r, r->postgres ? "BEGIN" : "BEGIN IMMEDIATE");
+    for (int i = 0; i < statements && rc == SQL_DONE; i++) {
         random_sql(w, r, g, sql, sizeof sql);
         rc = run_sql(r, sql, through_csync, why, sizeof why);
         event(w, "  replica %d%s: %s%s%s", r->index, through_csync ? " (csync_execute)" : "", sql,
               rc ? " -> " : "", rc ? why : "");
     }
-    if (statements > 1 && rc == SQLITE_OK) {
+    if (statements > 1 && rc == SQL_DONE) {
         rc = replica_sql(r, "COMMIT");
-        snprintf(why, sizeof why, "%s", rc == SQLITE_OK ? "" : sqlite3_errmsg(r->app));
+        snprintf(why, sizeof why, "%s", rc == SQL_DONE ? "" : replica_why(r));
     }
-    if (!sqlite3_get_autocommit(r->app))
+    if (replica_in_transaction(r))
         (void)replica_sql(r, "ROLLBACK");
-    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_CONSTRAINT)
+    if (rc == SQL_FAILED)
         fail(w, r, sql, why);
 }
 
@@ -317,8 +336,10 @@ void schema_add_column(world *w, replica *r)
         return;
     replica_clock(w, r);
     event(w, "  replica %d: ALTER TABLE note ADD COLUMN extra", r->index);
-    if (replica_sql(r, "ALTER TABLE note ADD COLUMN extra INTEGER DEFAULT 7") != SQLITE_OK)
-        fail(w, r, "ALTER TABLE", sqlite3_errmsg(r->app));
+    if (replica_sql(r, "ALTER TABLE note ADD COLUMN extra INTEGER DEFAULT 7") != SQL_DONE)
+        fail(w, r, "ALTER TABLE", replica_why(r));
     else
         r->has_column = 1;
+    if (r->postgres)
+        postgres_has_column(r);
 }

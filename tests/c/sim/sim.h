@@ -1,8 +1,9 @@
 /* sim.h - a world of replicas, the network between them, and the oracle that watches.
  *
- * The production code runs on real SQLite databases. What it takes from outside is injected: files and time by
- * a VFS (disk.c), random numbers by a hook, the transport by the steps of a session (net.c). All chance comes from
- * the seed, so a seed is a run, to the byte. */
+ * The production code runs on real SQLite databases; with --mixed on PostgreSQL databases beside them. What it takes from
+ * outside is injected: files and time by a VFS (disk.c) or by libpq's functions (postgres.c), random numbers by a
+ * hook, the transport by the steps of a session (net.c). All chance comes from the seed, so a seed is a run, to the
+ * byte. */
 #ifndef SIM_H
 #define SIM_H
 #include <stddef.h>
@@ -47,6 +48,8 @@ void disk_set_entropy(uint64_t seed);
  * written since the last sync only a part. 0: never. */
 void disk_arm(int replica, int nth, int power, uint64_t seed);
 void disk_file_id(const char *path, char out[64]); /* what tells a file from its copies */
+int disk_operation(int replica); /* one that counts, also a statement for PostgreSQL; 0: the process has died */
+int disk_power(int replica); /* what it was armed with */
 int disk_dead(int replica); /* it did: every call on its files fails */
 void disk_revive(int replica); /* all connections are closed */
 disk_image *disk_save(int replica);
@@ -80,7 +83,9 @@ typedef struct config {
     int replicas, topology;
     int push; /* clients push and pull; else both sides pull */
     int strategies; /* in a star clients have strategies of their own */
-    int tables; /* mask */
+    int tables; /* mask of those that are written to */
+    int made; /* of those that exist */
+    int postgres; /* mask of replicas: the rest is SQLite */
     int action; /* of doc's foreign key: see schema.c */
     int cycle; /* folders lie in folders */
     int keys; /* rows that may exist in each table */
@@ -116,6 +121,7 @@ typedef struct replica {
     int index;
     char path[16];
     int memory, wal;
+    int postgres;
     int attached; /* csync works on the application's connection */
     int64_t skew;
     csync *handle;
@@ -200,6 +206,7 @@ typedef struct world {
 
 /* run.c */
 void world_plan(world *w, uint64_t seed); /* draws config and steps */
+extern int with_postgres; /* some replicas are PostgreSQL databases */
 void world_run(world *w); /* fills finding and hash; may be called again */
 const char *step_name(enum step_kind kind);
 
@@ -216,15 +223,50 @@ int replica_open_app(replica *r);
 void replica_close(world *w, replica *r); /* sessions that it started too */
 void replica_recover(world *w, replica *r); /* it died: opened again */
 void replica_clock(const world *w, const replica *r); /* from here on it runs */
-int replica_sql(replica *r, const char *sql); /* SQLite's code */
+void replica_origin(const world *w, const replica *r, char out[40]); /* its first */
+
+/* database.c: a replica's database, whichever it is */
+enum { SQL_DONE, SQL_REFUSED, SQL_FAILED }; /* REFUSED: by a constraint */
+int replica_sql(replica *r, const char *sql); /* by the application's connection */
+const char *replica_why(replica *r); /* the last of these failed */
+int replica_in_transaction(replica *r);
+typedef struct rows {
+    sqlite3_stmt *stmt;
+    int kept; /* it is prepared for the next time */
+    struct pg_result *result;
+    int at;
+} rows;
+/* `kept`: where the prepared statement stays; NULL: nowhere. `param`: what $1 is; NULL: there is none. */
+rows ask(world *w, replica *r, sqlite3_stmt **kept, const char *sql, const char *param);
+int next_row(rows *q);
+const char *row_text(rows *q, int column); /* NULL for NULL */
+int64_t row_number(rows *q, int column);
+int row_columns(rows *q);
+const char *row_column_name(rows *q, int column);
+void end_rows(rows *q);
+int64_t ask_number(world *w, replica *r, const char *sql); /* the first value; -1: there is none */
+
+/* postgres.c: PostgreSQL databases */
+int postgres_init(const char *keywords); /* libpq's, of a private server; once */
+int postgres_create(world *w, replica *r); /* opens it too */
+void postgres_url(const replica *r, char *out, size_t size);
+void postgres_clock(const replica *r, int64_t ms);
+void postgres_has_column(const replica *r);
+int postgres_sql(replica *r, const char *sql);
+const char *postgres_why(const replica *r);
+int postgres_in_transaction(const replica *r);
+struct pg_result *postgres_ask(world *w, replica *r, const char *sql, const char *param);
 
 /* schema.c */
 extern const char *const table_names[TABLES];
 /* Its tables, tracked; csync is open. */
 void schema_create(world *w, replica *r);
+void table_sql(const config *c, const replica *r, int table, char *out, size_t size);
+const char *action_sql(const config *c); /* of doc's foreign key */
 void forget_templates(void); /* of databases: rules have changed */
 void schema_write(world *w, replica *r, rng *g); /* one random transaction */
 void schema_add_column(world *w, replica *r);
+void key_where(int table, int n, char *out, size_t size);
 int key_of(const char *table, const char *pk); /* -1: none of ours */
 const char *key_text(int key); /* "note 1" */
 
