@@ -104,11 +104,21 @@ int pg_safe_version(cs_backend *base, int stale_days, int64_t *version, csync_er
 int pg_floors(cs_backend *base, cs_floors *out, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
-    int rc = pg_state_int(b, "log_floor", &out->log, err);
+    PGresult *r;
+    int rc = pg_run(b,
+                    "SELECT max(value::bigint) FILTER(WHERE key='log_floor'),max(value::bigint) "
+                    "FILTER(WHERE key='tombstone_floor'),max(value::bigint) FILTER(WHERE "
+                    "key='tombstone_ts') FROM csync._sync_state WHERE key IN "
+                    "('log_floor','tombstone_floor','tombstone_ts')",
+                    NULL, &r, err);
 
-    if (rc == CSYNC_OK)
-        rc = pg_state_int(b, "tombstone_floor", &out->tombstones, err);
-    return rc == CSYNC_OK ? pg_state_int(b, "tombstone_ts", &out->tombstone_ts, err) : rc;
+    if (rc == CSYNC_OK) {
+        out->log = pg_cell_int(b, r, 0, 0);
+        out->tombstones = pg_cell_int(b, r, 0, 1);
+        out->tombstone_ts = pg_cell_int(b, r, 0, 2);
+    }
+    pg_clear(b, r);
+    return rc;
 }
 
 /* Deleted rows whose entry is up to `version`, but not those whose delete waits for something. */

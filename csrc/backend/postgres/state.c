@@ -157,9 +157,15 @@ int pg_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
         "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,heard=excluded.heard,asked=excluded.asked,"
         "last_seen=excluded.last_seen RETURNING id",
         &a, &value->id, NULL, err);
-    if (rc == CSYNC_OK)
-        rc = pg_state_put_int(b, "last_server_version", value->pulled.version, err);
-    return rc == CSYNC_OK ? pg_state_put_int(b, "last_push_version", value->pushed.version, err) : rc;
+    a.count = 0;
+    pg_int(&a, value->pulled.version);
+    pg_int(&a, value->pushed.version);
+    return rc == CSYNC_OK
+               ? pg_run(b,
+                        "INSERT INTO csync._sync_state(key,value) VALUES('last_server_version',$1),"
+                        "('last_push_version',$2) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
+                        &a, NULL, err)
+               : rc;
 }
 
 int pg_heard(cs_backend *base, cs_heard_visit visit, void *ctx, csync_error *err)

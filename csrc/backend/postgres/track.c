@@ -6,13 +6,19 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* Everything of the catalogue that base.tables was made from, and the triggers. */
+/* Everything of the catalogue that base.tables was made from, and the triggers; and whether others have switched relay
+ * on. It is asked in every transaction: so that it costs the same in a catalogue of any size, tables are looked for by
+ * the parts of tracked names behind a point that may be theirs, and columns by table. */
 static const char catalogue_sql[] =
-    "SELECT md5(coalesce(string_agg(d,';' ORDER BY d),'')) FROM (SELECT concat_ws(',',t.id,t.fingerprint,"
-    "c.oid,c.relname,a.attname,a.atttypid,a.atttypmod,a.attnotnull,a.attgenerated) FROM "
-    "csync._sync_tables t JOIN pg_namespace n ON true JOIN pg_class c ON c.relnamespace=n.oid AND "
-    "t.name=CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname||'.'||c.relname END "
-    "JOIN pg_attribute a ON a.attrelid=c.oid AND a.attnum>0 AND NOT a.attisdropped "
+    "WITH c AS MATERIALIZED (SELECT t.id,t.fingerprint,c.oid,c.relname FROM pg_class c JOIN pg_namespace n ON "
+    "n.oid=c.relnamespace JOIN csync._sync_tables t ON t.name=CASE n.nspname WHEN 'public' THEN c.relname "
+    "ELSE n.nspname||'.'||c.relname END WHERE c.relname=ANY(ARRAY(SELECT substr(s.name,i)::name FROM "
+    "csync._sync_tables s,generate_series(1,length(s.name)) i WHERE i=1 OR substr(s.name,i-1,1)='.'))) "
+    "SELECT md5(coalesce(string_agg(d,';' ORDER BY d),'')),(SELECT value FROM csync._sync_state WHERE "
+    "key='relay') FROM (SELECT concat_ws(',',c.id,c.fingerprint,"
+    "c.oid,c.relname,a.attname,a.atttypid,a.atttypmod,a.attnotnull,a.attgenerated) FROM c JOIN "
+    "pg_attribute a ON a.attrelid=c.oid AND a.attnum>0 AND NOT a.attisdropped WHERE "
+    "a.attrelid=ANY(ARRAY(SELECT oid FROM c)) "
     "UNION ALL SELECT concat_ws(',','t',id,name) FROM csync._sync_tables "
     "UNION ALL SELECT concat_ws(',','p',inhrelid,inhparent) FROM pg_inherits "
     "UNION ALL SELECT concat_ws(',','k',k.oid,k.conrelid,k.confdeltype) FROM pg_constraint k WHERE "
@@ -20,19 +26,16 @@ static const char catalogue_sql[] =
     "UNION ALL SELECT concat_ws(',','g',g.oid,g.tgenabled) FROM pg_trigger g WHERE g.tgname LIKE "
     "'\\_sync\\_%') x(d)";
 
-/* Asked in every transaction, so what other processes may have switched on is read here too. */
 static int read_catalogue(cs_pg *b, char out[40], csync_error *err)
 {
     PGresult *r;
-    int64_t relay = 0;
     int rc = pg_run(b, catalogue_sql, NULL, &r, err);
 
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK) {
         snprintf(out, 40, "%s", pg_cell(b, r, 0, 0));
+        b->base.relay = pg_cell_int(b, r, 0, 1) != 0;
+    }
     pg_clear(b, r);
-    if (rc == CSYNC_OK)
-        rc = pg_state_int(b, "relay", &relay, err);
-    b->base.relay = relay != 0;
     return rc;
 }
 

@@ -59,17 +59,40 @@ static int report(world *w, int shrinking)
     return 1;
 }
 
+/* Runs it; the events as text, which the caller frees. */
+static char *recorded_run(world *w)
+{
+    char *text = NULL;
+    size_t size;
+
+    w->record = open_memstream(&text, &size);
+    world_run(w);
+    fclose(w->record);
+    w->record = NULL;
+    return text;
+}
+
+static void run_twice(world *w)
+{
+    char *one = recorded_run(w), *two = w->finding[0] ? NULL : recorded_run(w);
+    size_t at = 0, line = 0;
+
+    while (two && one[at] == two[at] && one[at])
+        if (one[at++] == '\n')
+            line = at;
+    if (two && one[at] != two[at])
+        finding(w, "chance", "one seed, two runs: %.*s / %.*s", (int)strcspn(one + line, "\n"),
+                one + line, (int)strcspn(two + line, "\n"), two + line);
+    free(one);
+    free(two);
+}
+
 static void run_world(world *w)
 {
-    uint64_t first;
-
-    world_run(w);
-    first = w->hash;
-    if (!twice || w->finding[0])
-        return;
-    world_run(w);
-    if (w->hash != first)
-        finding(w, "chance", "not the same run twice");
+    if (twice)
+        run_twice(w);
+    else
+        world_run(w);
 }
 
 static int run_seed(uint64_t seed, int trace, int shrinking)

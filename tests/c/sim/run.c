@@ -18,6 +18,8 @@ void event(world *w, const char *format, ...)
         w->hash = (w->hash ^ (unsigned char)line[i]) * UINT64_C(1099511628211);
     if (w->trace)
         puts(line);
+    if (w->record)
+        fprintf(w->record, "%s\n", line);
 }
 
 void finding(world *w, const char *kind, const char *format, ...)

@@ -8,6 +8,7 @@
 #define SIM_H
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sqlite3.h>
 
 #include "csync.h"
@@ -195,6 +196,7 @@ typedef struct world {
     int at; /* the step that runs */
     int faults; /* as in config; 0 once they have stopped */
     int trace; /* print events */
+    FILE *record; /* events are written there; NULL: nowhere */
     uint64_t hash; /* of all events */
     char finding[600]; /* "": none */
     int held[ALL_KEYS]; /* the greatest change of each row that somebody had when the faults stopped */
