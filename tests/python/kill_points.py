@@ -37,9 +37,9 @@ def run(*arguments):
     subprocess.run([str(VICTIM), *map(str, arguments)], check=True)
 
 
-def count_calls(arguments, log):
+def count_calls(arguments, log, calls=CALLS):
     """An undisturbed run: how often each call is made."""
-    command = _strace("-o", str(log), "-e", "trace=" + ",".join(f"?{call}" for call in CALLS))
+    command = _strace("-o", str(log), "-e", "trace=" + ",".join(f"?{call}" for call in calls))
     subprocess.run([*command, str(VICTIM), *arguments], check=True)
     counts = collections.Counter(re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE))
     log.unlink()
@@ -55,9 +55,9 @@ def kill_at(call, n, arguments):
     return run.returncode == -9
 
 
-def choose(counts):
+def choose(counts, calls=CALLS):
     """The points to try, (call, n): all of them in the long profile, else some of each call."""
-    points = [(call, n) for call in CALLS for n in range(1, counts[call] + 1)]
+    points = [(call, n) for call in calls for n in range(1, counts[call] + 1)]
     if POINTS is None or len(points) <= POINTS:
         return points
     step = len(points) / POINTS

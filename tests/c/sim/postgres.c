@@ -287,6 +287,22 @@ static const char helpers[] =
     " PERFORM setval(oid::regclass,1,false) FROM pg_class WHERE relkind='S' AND"
     "  relnamespace='csync'::regnamespace AND relname<>'_sync_tables_id_seq'; END $$;";
 
+/* A backup of all content, and its way back, in place: PostgreSQL copies a database only when nobody is in it. */
+static const char backups[] =
+    "CREATE FUNCTION sim.save() RETURNS void LANGUAGE plpgsql AS $$ DECLARE t record; BEGIN"
+    " DROP SCHEMA IF EXISTS backup CASCADE; CREATE SCHEMA backup;"
+    " FOR t IN SELECT * FROM pg_tables WHERE schemaname IN ('csync','public') LOOP"
+    "  EXECUTE format('CREATE TABLE backup.%2$I AS TABLE %1$I.%2$I', t.schemaname, t.tablename); END LOOP;"
+    " CREATE TABLE backup.sequences AS SELECT sequencename s, last_value v FROM pg_sequences"
+    "  WHERE schemaname='csync'; END $$;"
+    "CREATE FUNCTION sim.restore() RETURNS void LANGUAGE plpgsql AS $$ DECLARE t record; BEGIN"
+    " SET LOCAL session_replication_role=replica;"
+    " FOR t IN SELECT * FROM pg_tables WHERE schemaname IN ('csync','public') LOOP"
+    "  EXECUTE format('DELETE FROM %I.%I', t.schemaname, t.tablename);"
+    "  EXECUTE format('INSERT INTO %1$I.%2$I SELECT * FROM backup.%2$I', t.schemaname, t.tablename); END LOOP;"
+    " PERFORM setval(format('csync.%I',s)::regclass,coalesce(v,1),v IS NOT NULL) FROM backup.sequences;"
+    " END $$;";
+
 static void track_all(world *w, replica *r)
 {
     csync_track_options options = {sizeof options, r->capture};
@@ -316,6 +332,7 @@ static void fill_database(world *w, slot *s, int index)
         track_all(w, &r);
     csync_close(r.handle);
     (void)run(w, s->app, helpers);
+    (void)run(w, s->app, backups);
     (void)run(w, s->app, "SET search_path=public,csync,sim");
 }
 
@@ -406,4 +423,14 @@ int postgres_create(world *w, replica *r)
 void postgres_has_column(const replica *r)
 {
     slots[r->index].has_column = 1;
+}
+
+void postgres_save(world *w, const replica *r)
+{
+    (void)run(w, app_of(r), "SELECT sim.save()");
+}
+
+void postgres_restore(world *w, const replica *r)
+{
+    (void)run(w, app_of(r), "SELECT sim.restore()");
 }

@@ -330,11 +330,16 @@ static void do_backup(world *w, rng *g)
 {
     replica *r = pick(w, g);
 
-    if (r->memory || r->postgres)
+    if (r->memory)
         return;
     event(w, "  replica %d is saved", r->index);
     disk_image_free(r->backup);
-    r->backup = disk_save(r->index);
+    r->backup = NULL;
+    if (r->postgres)
+        postgres_save(w, r);
+    else
+        r->backup = disk_save(r->index);
+    r->saved = 1;
     memcpy(r->backup_head, r->head, sizeof r->head);
     r->backup_seen = r->seen;
     r->backup_column = r->has_column;
@@ -344,9 +349,9 @@ static void do_restore(world *w, rng *g)
 {
     replica *r = pick(w, g);
 
-    for (int i = 0; i < w->count && !r->backup; i++)
+    for (int i = 0; i < w->count && !r->saved; i++)
         r = &w->replicas[i];
-    if (!r->backup)
+    if (!r->saved || (r->postgres && r->has_column != r->backup_column)) /* only content goes back */
         return;
     if (w->config.events & EVENT_PURGE &&
         rng_chance(g, 40)) { /* what it will lack is trimmed elsewhere */
@@ -357,7 +362,10 @@ static void do_restore(world *w, rng *g)
     }
     event(w, "  replica %d is restored from its backup", r->index);
     replica_close(w, r);
-    disk_restore(r->index, r->backup);
+    if (r->postgres)
+        postgres_restore(w, r);
+    else
+        disk_restore(r->index, r->backup);
     memcpy(r->head, r->backup_head, sizeof r->head);
     r->seen = r->backup_seen;
     r->has_column = r->backup_column;
@@ -388,6 +396,7 @@ static void do_copy(world *w, rng *g)
     copy->handle = NULL;
     copy->app = NULL;
     copy->backup = NULL;
+    copy->saved = 0;
     copy->log = copy->unfolded = copy->position = NULL;
     memset(copy->heads, 0, sizeof copy->heads);
     if (w->config.strategies) /* a copy of the server is a client too */

@@ -135,6 +135,7 @@ typedef struct replica {
     int has_column; /* the new one */
     int capture;
     disk_image *backup;
+    int saved; /* there is a backup */
     int backup_head[ALL_KEYS];
     int64_t backup_seen;
     int backup_column;
@@ -253,6 +254,8 @@ int postgres_init(const char *keywords); /* libpq's, of a private server; once *
 int postgres_create(world *w, replica *r); /* opens it too */
 void postgres_url(const replica *r, char *out, size_t size);
 void postgres_clock(const replica *r, int64_t ms);
+void postgres_save(world *w, const replica *r); /* its content; the last time counts */
+void postgres_restore(world *w, const replica *r);
 void postgres_has_column(const replica *r);
 int postgres_sql(replica *r, const char *sql);
 const char *postgres_why(const replica *r);
