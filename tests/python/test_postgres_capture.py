@@ -1,7 +1,7 @@
 """PostgreSQL: what is captured when the application does what capture was not made for."""
 
 import pytest
-from test_postgres import NOTES, in_step, log, pg_replica, postgres, short
+from test_postgres import NOTES, in_step, log, short
 
 import csync
 

@@ -8,7 +8,7 @@ import threading
 import pg
 import pytest
 from pg_writers import SCHEMA, LogReader, Writers
-from test_postgres import NOTES, in_step, pg_replica, postgres, short
+from test_postgres import NOTES, in_step, short
 
 import csync
 

@@ -2,7 +2,7 @@
 
 import pytest
 from note_table import wait_a_moment
-from test_postgres import in_step, parked, pg_replica, postgres
+from test_postgres import in_step, parked
 
 ROOM = "CREATE TABLE room(id int PRIMARY KEY, during int4range, EXCLUDE USING gist (during WITH &&){})"
 SEAT = "CREATE TABLE room(id int PRIMARY KEY, during int, seat text, UNIQUE NULLS NOT DISTINCT (during, seat))"

@@ -2,7 +2,7 @@
 
 import pg
 import pytest
-from test_postgres import NOTES, pg_replica, postgres, short
+from test_postgres import NOTES, short
 
 import csync
 

@@ -8,7 +8,7 @@ import time
 
 import pg
 import pytest
-from test_postgres import NOTES, in_step, pg_replica, postgres
+from test_postgres import NOTES, in_step
 
 import csync
 
