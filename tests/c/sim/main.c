@@ -47,6 +47,7 @@ static int report(world *w, int shrinking)
     if (shrinking) {
         char first[sizeof w->finding];
 
+        fflush(stdout);
         memcpy(first, w->finding, sizeof first);
         shrink(w, 30);
         printf("sim: the short history of seed %llu:\n", (unsigned long long)w->seed);

@@ -28,11 +28,11 @@ static int try_without(world *w, int from, int n)
     return 0;
 }
 
-static void try_config(world *w, int *field, int value)
+static void try_config(world *w, int *field, int value, time_t end)
 {
     int saved = *field;
 
-    if (saved == value)
+    if (saved == value || time(NULL) >= end)
         return;
     *field = value;
     if (!fails(w))
@@ -41,7 +41,7 @@ static void try_config(world *w, int *field, int value)
 
 void shrink(world *w, int seconds)
 {
-    time_t end = time(NULL) + seconds;
+    time_t end = time(NULL) + seconds, limit = end + seconds; /* runs may be slow */
     int trace = w->trace, progress = 1;
 
     w->trace = 0;
@@ -51,11 +51,11 @@ void shrink(world *w, int seconds)
             for (int from = 0; from < w->config.steps && time(NULL) < end; from += n)
                 progress |= try_without(w, from, n);
     }
-    try_config(w, &w->config.faults, 0);
+    try_config(w, &w->config.faults, 0, limit);
     for (int bit = 1; bit < 64; bit *= 2)
-        try_config(w, &w->config.faults, w->config.faults & ~bit);
-    try_config(w, &w->config.skew, 0);
+        try_config(w, &w->config.faults, w->config.faults & ~bit, limit);
+    try_config(w, &w->config.skew, 0, limit);
     for (int n = 3; n < w->config.replicas; n++)
-        try_config(w, &w->config.replicas, n);
+        try_config(w, &w->config.replicas, n, limit);
     w->trace = trace;
 }
