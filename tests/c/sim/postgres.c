@@ -358,22 +358,22 @@ static slot *slot_of(world *w, int index)
 
 /* ---- a database for a run ---- */
 
+/* Both are made anew, in one order: by their numbers PostgreSQL decides which of two keys is checked first, and so which
+ * one says no. */
 static void set_keys(world *w, slot *s)
 {
     const config *c = &w->config;
-    char sql[300];
+    char sql[400];
 
-    if (s->action != c->action) {
-        snprintf(sql, sizeof sql,
-                 "ALTER TABLE doc DROP CONSTRAINT doc_folder_fkey, ADD FOREIGN KEY(folder) "
-                 "REFERENCES folder(id) %s",
-                 action_sql(c));
-        (void)run(w, s->app, sql);
-    }
-    if (s->cycle != c->cycle)
-        (void)run(w, s->app,
-                  c->cycle ? "ALTER TABLE folder ADD FOREIGN KEY(up) REFERENCES folder(id) DEFERRABLE"
-                           : "ALTER TABLE folder DROP CONSTRAINT folder_up_fkey");
+    if (s->action == c->action && s->cycle == c->cycle)
+        return;
+    snprintf(
+        sql, sizeof sql,
+        "ALTER TABLE doc DROP CONSTRAINT doc_folder_fkey; ALTER TABLE folder DROP CONSTRAINT IF "
+        "EXISTS folder_up_fkey; ALTER TABLE doc ADD FOREIGN KEY(folder) REFERENCES folder(id) %s;%s",
+        action_sql(c),
+        c->cycle ? "ALTER TABLE folder ADD FOREIGN KEY(up) REFERENCES folder(id) DEFERRABLE" : "");
+    (void)run(w, s->app, sql);
     s->action = c->action;
     s->cycle = c->cycle;
 }
