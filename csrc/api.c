@@ -72,6 +72,23 @@ int csync_open_sqlite(csync **out, void *db, const void *api, const csync_open_o
     return rc == CSYNC_OK ? finish_open(out, rc, backend, &o, err) : rc;
 }
 
+int csync_open_postgres(csync **out, void *conn, void *library, const csync_open_options *options,
+                        csync_error *err)
+{
+    csync_open_options o;
+    cs_backend *backend = NULL;
+    int rc;
+
+    cs_error_clear(err);
+    MISUSE_IF_NULL(out, err);
+    *out = NULL;
+    MISUSE_IF_NULL(conn, err);
+    rc = CS_OPTIONS_IN(&o, options, err);
+    if (rc == CSYNC_OK)
+        rc = cs_postgres_attach(&backend, conn, library, &o, err);
+    return rc == CSYNC_OK ? finish_open(out, rc, backend, &o, err) : rc;
+}
+
 void csync_close(csync *replica)
 {
     if (replica)

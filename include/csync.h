@@ -148,6 +148,17 @@ CSYNC_API int csync_open(csync **out, const char *url, const csync_open_options 
 CSYNC_API int csync_open_sqlite(csync **out, void *db, const void *api,
                                 const csync_open_options *options, csync_error *err);
 
+/* The same on the application's own live PostgreSQL connection. `conn` is a PGconn *. csync never closes it; it must
+ * outlive the replica, stay on csync's thread while csync works, and be idle when csync is called: with an open
+ * transaction, also a failed one, or a query whose results were not read to the end the answer is CSYNC_EBUSY. What
+ * csync sets it sets for its own transactions, so the connection's settings are what they were after each call; it
+ * prepares no statements and listens to nothing. The connection's timeouts hold for csync's statements too. After
+ * PQreset open the replica again. `library` is what dlopen returned for the copy of libpq that made the connection;
+ * NULL: libpq.so.5, which is the process's own where it is linked to that. foreign_keys of the options is ignored.
+ * CSYNC_EDB: it is not connected. CSYNC_EUNSUPPORTED: there is no libpq, or the server is older than 13. */
+CSYNC_API int csync_open_postgres(csync **out, void *conn, void *library,
+                                  const csync_open_options *options, csync_error *err);
+
 /* Releases the replica; NULL is fine. From one of its callbacks, or while csync_sync runs on it, the close
  * is carried out when that ends. Sessions and subscriptions of a closed replica answer CSYNC_EMISUSE. */
 CSYNC_API void csync_close(csync *replica);

@@ -336,4 +336,6 @@ int cs_sqlite_attach(cs_backend **out, void *db, const void *api, const csync_op
 /* libpq is opened at the first call. CSYNC_EUNSUPPORTED: it is not there. */
 int cs_postgres_open(cs_backend **out, const char *url, const csync_open_options *options,
                      csync_error *err);
+int cs_postgres_attach(cs_backend **out, void *conn, void *library,
+                       const csync_open_options *options, csync_error *err);
 #endif

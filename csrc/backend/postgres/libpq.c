@@ -1,13 +1,8 @@
-/* libpq.c - opens libpq when the first PostgreSQL database is opened. */
+/* libpq.c - finds libpq when a PostgreSQL database is opened. */
 #include <dlfcn.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
-
-static pg_libpq_table table;
-static int loaded;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const struct {
     const char *name;
@@ -18,10 +13,11 @@ static const struct {
 #undef PG_ENTRY
 };
 
-static int load(csync_error *err)
+/* Never closed: connections that the application made with it may be open. */
+int pg_libpq(void *library, pg_libpq_table *out, csync_error *err)
 {
-    void *library = dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
-
+    if (!library)
+        library = dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return cs_fail(err, CSYNC_EUNSUPPORTED,
                        "libpq, which PostgreSQL needs, cannot be opened (Debian: libpq5): %s",
@@ -31,19 +27,7 @@ static int load(csync_error *err)
 
         if (!function)
             return cs_fail(err, CSYNC_EUNSUPPORTED, "this libpq has no %s", functions[i].name);
-        memcpy((char *)&table + functions[i].offset, &function, sizeof function);
+        memcpy((char *)out + functions[i].offset, &function, sizeof function);
     }
-    loaded = 1;
     return CSYNC_OK;
-}
-
-int pg_libpq(const pg_libpq_table **out, csync_error *err)
-{
-    int rc;
-
-    pthread_mutex_lock(&lock);
-    rc = loaded ? CSYNC_OK : load(err);
-    pthread_mutex_unlock(&lock);
-    *out = &table;
-    return rc;
 }

@@ -4,9 +4,11 @@
 #include "backend/postgres/postgres.h"
 #include "base/mem.h"
 
-/* What the texts of values depend on; for the transaction only, so that a pooled connection keeps its own. */
+/* What the texts of values depend on; for the transaction only: a pooled connection, and the application's, keep
+ * their own. */
 #define SETTINGS                                                                                   \
-    ";SET LOCAL timezone='UTC';SET LOCAL datestyle='ISO, YMD';SET LOCAL intervalstyle='iso_8601';" \
+    ";SET LOCAL client_encoding='UTF8';SET LOCAL client_min_messages=warning;"                     \
+    "SET LOCAL timezone='UTC';SET LOCAL datestyle='ISO, YMD';SET LOCAL intervalstyle='iso_8601';"  \
     "SET LOCAL extra_float_digits=1;SET LOCAL bytea_output='hex';"                                 \
     "SET LOCAL standard_conforming_strings=on;SET LOCAL check_function_bodies=off;" PG_SAFE_PATH
 
@@ -30,6 +32,12 @@ static int begin_read(cs_pg *b, csync_error *err)
     return rc == CSYNC_OK
                ? pg_exec(b, "COMMIT;BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" SETTINGS, err)
                : rc;
+}
+
+int pg_begin_init(cs_pg *b, csync_error *err)
+{
+    b->in_tx = 1;
+    return pg_exec(b, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE" SETTINGS, err);
 }
 
 /* Writers of csync go one after the other, so heads do not change under them. */
@@ -92,10 +100,19 @@ static int ready(cs_backend *base, csync_error *err)
     if (b->pq->PQstatus(b->conn) != CONNECTION_OK)
         return cs_fail(err, CSYNC_EDB,
                        "the connection to PostgreSQL is lost; open the replica again");
-    if (b->pq->PQtransactionStatus(b->conn) == PQTRANS_IDLE)
+    switch (b->pq->PQtransactionStatus(b->conn)) {
+    case PQTRANS_IDLE:
         return CSYNC_OK;
-    return cs_fail(err, CSYNC_EBUSY,
-                   "the connection has an open transaction; commit it or roll it back first");
+    case PQTRANS_ACTIVE:
+        return cs_fail(err, CSYNC_EBUSY,
+                       "a query is under way on the connection; read its results to their end first");
+    case PQTRANS_INERROR:
+        return cs_fail(err, CSYNC_EBUSY,
+                       "the connection's open transaction has failed; roll it back first");
+    default:
+        return cs_fail(err, CSYNC_EBUSY,
+                       "the connection has an open transaction; commit it or roll it back first");
+    }
 }
 
 static void interrupt(cs_backend *base)
@@ -127,7 +144,7 @@ static void close_backend(cs_backend *base)
     pg_forget_origins(b);
     if (b->cancel)
         b->pq->PQfreeCancel(b->cancel);
-    if (b->conn)
+    if (b->conn && b->owned)
         b->pq->PQfinish(b->conn);
     cs_row_close(&b->key_row);
     cs_row_close(&b->payload_row);
@@ -228,6 +245,20 @@ static void ignore_notice(void *ctx, const char *text)
     (void)text;
 }
 
+static int check_connection(cs_pg *b, csync_error *err)
+{
+    if (b->pq->PQstatus(b->conn) != CONNECTION_OK)
+        return cs_fail(err, CSYNC_EDB, "there is no connection to PostgreSQL: %s",
+                       b->pq->PQerrorMessage(b->conn));
+    if (b->pq->PQserverVersion(b->conn) < 130000)
+        return cs_fail(err, CSYNC_EUNSUPPORTED, "PostgreSQL 13 or newer is needed; this is %d",
+                       b->pq->PQserverVersion(b->conn) / 10000);
+    b->cancel = b->pq->PQgetCancel(b->conn);
+    if (b->owned)
+        b->pq->PQsetNoticeProcessor(b->conn, ignore_notice, NULL);
+    return CSYNC_OK;
+}
+
 /* libpq's texts do not hold the password; the URL does, so it is never part of a message. */
 static int connect_to(cs_pg *b, const char *url, csync_error *err)
 {
@@ -236,42 +267,61 @@ static int connect_to(cs_pg *b, const char *url, csync_error *err)
 
     if (strncmp(url, scheme, n) == 0 && strncmp(url + n, "//", 2) != 0)
         url += n; /* keywords and values */
+    b->owned = 1;
     b->conn = b->pq->PQconnectdb(url);
-    if (!b->conn)
+    return b->conn ? CSYNC_OK : cs_fail_nomem(err);
+}
+
+static int create(cs_pg **out, void *library, const csync_open_options *options, csync_error *err)
+{
+    cs_pg *b = cs_calloc(1, sizeof *b);
+    int rc;
+
+    if (!b)
         return cs_fail_nomem(err);
-    if (b->pq->PQstatus(b->conn) != CONNECTION_OK)
-        return cs_fail(err, CSYNC_EDB, "cannot connect to PostgreSQL: %s",
-                       b->pq->PQerrorMessage(b->conn));
-    if (b->pq->PQserverVersion(b->conn) < 130000)
-        return cs_fail(err, CSYNC_EUNSUPPORTED, "PostgreSQL 13 or newer is needed; this is %d",
-                       b->pq->PQserverVersion(b->conn) / 10000);
-    b->cancel = b->pq->PQgetCancel(b->conn);
-    b->pq->PQsetNoticeProcessor(b->conn, ignore_notice, NULL);
-    return pg_exec(b, "SET client_encoding='UTF8'", err); /* a pooler knows whose that is */
+    rc = pg_libpq(library, &b->functions, err);
+    if (rc != CSYNC_OK) {
+        cs_free(b);
+        return rc;
+    }
+    b->base.ops = &ops;
+    b->pq = &b->functions;
+    b->busy_ms = busy_timeout(options);
+    b->tables_are_new = 1;
+    *out = b;
+    return CSYNC_OK;
+}
+
+static int finish(cs_backend **out, cs_pg *b, int rc, csync_error *err)
+{
+    if (rc == CSYNC_OK)
+        rc = check_connection(b, err);
+    if (rc == CSYNC_OK)
+        *out = &b->base;
+    else
+        close_backend(&b->base);
+    return rc;
 }
 
 int cs_postgres_open(cs_backend **out, const char *url, const csync_open_options *options,
                      csync_error *err)
 {
-    const pg_libpq_table *pq;
     cs_pg *b;
-    int rc = pg_libpq(&pq, err);
+    int rc = create(&b, NULL, options, err);
+
+    *out = NULL;
+    return rc == CSYNC_OK ? finish(out, b, connect_to(b, url, err), err) : rc;
+}
+
+int cs_postgres_attach(cs_backend **out, void *conn, void *library,
+                       const csync_open_options *options, csync_error *err)
+{
+    cs_pg *b;
+    int rc = create(&b, library, options, err);
 
     *out = NULL;
     if (rc != CSYNC_OK)
         return rc;
-    b = cs_calloc(1, sizeof *b);
-    if (!b)
-        return cs_fail_nomem(err);
-    b->base.ops = &ops;
-    b->pq = pq;
-    b->busy_ms = busy_timeout(options);
-    b->tables_are_new = 1;
-    rc = connect_to(b, url, err);
-    if (rc != CSYNC_OK) {
-        close_backend(&b->base);
-        return rc;
-    }
-    *out = &b->base;
-    return CSYNC_OK;
+    b->conn = conn;
+    return finish(out, b, CSYNC_OK, err);
 }

@@ -1,6 +1,6 @@
 /* postgres.h - the PostgreSQL backend's own declarations.
  *
- * libpq is opened at run time, never linked: its functions are called through pg_libpq()->NAME. csync's tables
+ * libpq is opened at run time, never linked: its functions are called through b->pq->NAME. csync's tables
  * are in the schema csync. Versions are given out before their transaction commits, so a reader goes no further
  * than csync._sync_horizon(): every version up to there is committed or will never be. */
 #ifndef CS_POSTGRES_H
@@ -95,8 +95,10 @@ typedef struct pg_table {
 
 typedef struct cs_pg {
     cs_backend base;
-    const pg_libpq_table *pq;
+    pg_libpq_table functions;
+    const pg_libpq_table *pq; /* the same */
     PGconn *conn;
+    int owned; /* the connection is csync's, not the application's */
     PGcancel *cancel;
     int busy_ms;
     int in_tx;
@@ -127,7 +129,8 @@ typedef struct pg_args {
 } pg_args;
 
 /* libpq.c */
-int pg_libpq(const pg_libpq_table **out, csync_error *err);
+/* `library`: of dlopen, NULL: the system's. */
+int pg_libpq(void *library, pg_libpq_table *out, csync_error *err);
 
 /* exec.c - running statements. */
 void pg_text(pg_args *a, const char *text); /* NULL: NULL */
@@ -156,6 +159,10 @@ int pg_check_now(cs_pg *b, csync_error *err);
 int pg_savepoint_end(cs_pg *b, int undo, csync_error *err);
 /* After a failed statement: why the row cannot be written, static text; NULL: it is no fault of the row. */
 const char *pg_reason(const cs_pg *b);
+
+/* open.c */
+/* Begins the transaction in which csync's tables are made: there is no horizon yet. */
+int pg_begin_init(cs_pg *b, csync_error *err);
 
 /* schema.c - csync's own tables. */
 int pg_init(cs_backend *base, const char *origin, csync_error *err);

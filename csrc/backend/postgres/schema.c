@@ -155,9 +155,8 @@ int pg_init(cs_backend *base, const char *origin, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
     int found = 0;
-    int rc = pg_exec(b, "BEGIN ISOLATION LEVEL READ COMMITTED;" PG_SAFE_PATH, err);
+    int rc = pg_begin_init(b, err);
 
-    b->in_tx = 1;
     if (rc == CSYNC_OK)
         rc = exists(b, &found, err);
     if (rc == CSYNC_OK && !found)
