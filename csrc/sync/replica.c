@@ -236,6 +236,9 @@ static int fold(csync *c, void *ctx, csync_error *err)
     return rc == CSYNC_OK ? b->ops->suppress(b, 0, err) : rc;
 }
 
+/* What repairs of the schema and the first fold themselves log is seen by the second. */
+#define ENOUGH_FOLDS 2
+
 /* *ready 0: a write transaction has to bring tables or heads up to date first; it did if `has_folded`. */
 static int try_read(csync *c, cs_work work, void *ctx, int has_folded, int *ready, csync_error *err)
 {
@@ -259,13 +262,12 @@ static int try_read(csync *c, cs_work work, void *ctx, int has_folded, int *read
 
 int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err)
 {
-    int rc = check_free(c, err), ready = 0, has_folded = 0;
+    int rc = check_free(c, err), ready = 0;
 
-    while (rc == CSYNC_OK && !ready) {
-        rc = try_read(c, work, ctx, has_folded, &ready, err);
+    for (int tries = 0; rc == CSYNC_OK && !ready; tries++) {
+        rc = try_read(c, work, ctx, tries >= ENOUGH_FOLDS, &ready, err);
         if (rc == CSYNC_OK && !ready)
             rc = cs_replica_write(c, fold, NULL, err);
-        has_folded = 1;
     }
     return rc;
 }
