@@ -50,19 +50,18 @@ SPELLED = {
     },
 }
 
-# (test, kind of database that takes part) -> why the behaviour is not there yet. Strict: whoever mends it has to say so.
-MISSING = {}
-
-
-def kinds_of(pair):
-    return pair.split("-")
+# (test, pair) -> why the behaviour is not there yet. Strict: whoever mends it has to take the line out.
+MISSING = dict.fromkeys(
+    [("test_a_cycle_through_a_deleted_row", "sqlite-pg"), ("test_a_cycle_through_a_deleted_row", "pg-pg")],
+    "rows that refer to each other in a circle are deleted one by one, which keys that are not DEFERRABLE forbid",
+)
 
 
 class World:
     """Makes the replicas of a test: the first, third ... of one kind, the second, fourth ... of the other."""
 
     def __init__(self, pair, replica, pg_replica, sql):
-        self.kinds = kinds_of(pair)
+        self.kinds = pair.split("-")
         self._makers = {"sqlite": replica, "pg": pg_replica}
         self._sql = sql
 
@@ -144,7 +143,6 @@ def lose_answer(peer):
 
 
 def mark(request, pair):
-    for kind in set(kinds_of(pair)):
-        why = MISSING.get((request.node.originalname, kind))
-        if why:
-            request.applymarker(pytest.mark.xfail(strict=True, reason=why))
+    why = MISSING.get((request.node.originalname, pair))
+    if why:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
