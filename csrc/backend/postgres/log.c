@@ -61,6 +61,19 @@ static int drop_superseded(cs_pg *b, csync_error *err)
                    err);
 }
 
+/* In a merge: a foreign key's action has deleted, in this transaction, a row that somebody had written without knowing that its parent
+ * would go. What is visible and still in progress is this transaction's own, whichever savepoint it was under. */
+static const char audit_cascades_sql[] =
+    "INSERT INTO csync._sync_conflicts(at,table_name,pk_value,strategy,decision,loser_operation,loser_payload,"
+    "loser_origin,loser_timestamp,loser_seq,winner_operation,winner_origin,winner_timestamp,winner_seq) SELECT "
+    "csync._sync_time(csync._sync_wall()),d.table_name,d.pk_value,'foreign key','deleted',l.operation,l.payload,"
+    "r.origin,csync._sync_time(r.ts),r.seq,'delete',$1::text,d.timestamp,d.version FROM csync._sync_log d JOIN "
+    "csync._sync_tables t ON t.name=d.table_name JOIN csync._sync_rows r ON r.table_id=t.id AND r.pk=d.pk_value "
+    "JOIN csync._sync_log l ON l.version=r.version WHERE d.version>$2::bigint AND d.origin IS NULL AND "
+    "d.operation='delete' AND r.version<d.version AND r.state&3=0 AND l.payload IS NOT NULL AND "
+    "pg_xact_status(((pg_current_xact_id()::text::bigint>>32<<32)|d.xmin::text::bigint)::text::xid8)="
+    "'in progress' ORDER BY d.version";
+
 int pg_fold(cs_backend *base, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
@@ -72,7 +85,9 @@ int pg_fold(cs_backend *base, csync_error *err)
         return rc;
     pg_text(&a, base->origin);
     pg_int(&a, folded);
-    rc = pg_run(b, fold_sql, &a, NULL, err);
+    rc = b->merging ? pg_run(b, audit_cascades_sql, &a, NULL, err) : CSYNC_OK;
+    if (rc == CSYNC_OK)
+        rc = pg_run(b, fold_sql, &a, NULL, err);
     if (rc == CSYNC_OK)
         rc = drop_superseded(b, err);
     if (rc == CSYNC_OK)

@@ -467,6 +467,7 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
     if (!m.order)
         return cs_fail_nomem(err);
     m.waiting = m.order + count + 1;
+    b->merging = 1;
     if (rc == CSYNC_OK)
         rc = pg_check_now(b, err);
     if (rc == CSYNC_OK)
@@ -489,6 +490,7 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
         rc = pg_last_version(b, &after, err);
     if (rc == CSYNC_OK && after > before) /* what foreign keys did */
         rc = pg_fold(base, err);
+    b->merging = 0;
     cs_free(m.order);
     return rc;
 }

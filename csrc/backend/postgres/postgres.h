@@ -103,6 +103,7 @@ typedef struct cs_pg {
     int busy_ms;
     int in_tx;
     int suppressed;
+    int merging; /* what is captured meanwhile is what foreign keys do */
     int64_t top; /* the horizon of this transaction */
     char sqlstate[PG_STATE_SIZE]; /* of the last failure */
     cs_buf constraint; /* that it violated: SCHEMA.NAME, quoted */
