@@ -113,12 +113,6 @@ int pg_exec(cs_pg *b, const char *sql, csync_error *err)
     return pg_exec_last(b, sql, NULL, err);
 }
 
-int pg_exec_last(cs_pg *b, const char *sql, PGresult **out, csync_error *err)
-{
-    *out = NULL;
-    return take(b, b->pq->PQexec(b->conn, sql), out, err);
-}
-
 int pg_exec_buf(cs_pg *b, cs_buf *sql, csync_error *err)
 {
     int rc = cs_buf_check(sql, err);
