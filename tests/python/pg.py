@@ -27,7 +27,7 @@ def _user():
 
 
 @contextlib.contextmanager
-def server():
+def server(*settings):
     """The directory of the socket of a server that runs until the end of the block."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="csync-pg-"))
     home.chmod(0o777)
@@ -40,6 +40,7 @@ def server():
         run(bin / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync",
             "--locale=C.UTF-8")
         options = f"-k {home} -c listen_addresses= -c fsync=off -c max_connections=40 -c max_prepared_transactions=2"
+        options += "".join(f" -c {setting}" for setting in settings)
         run(bin / "pg_ctl", "-D", home / "data", "-w", "-l", home / "log", "-o", options, "start")
         try:
             yield home
