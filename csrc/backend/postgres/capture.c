@@ -202,7 +202,7 @@ static void put_settings(cs_buf *s, const cs_table *t, const char *body)
 
     for (size_t i = 0; i < t->count; i++)
         kinds |= 1U << p->kinds[i];
-    if (kinds & (1U << PG_OTHER | 1U << PG_TIMESTAMPTZ))
+    if (kinds & (1U << PG_OTHER | 1U << PG_TIMESTAMPTZ | 1U << PG_TIMESTAMP | 1U << PG_DATE))
         cs_buf_puts(s, " SET timezone='UTC' SET datestyle='ISO, YMD'");
     if (kinds & (1U << PG_OTHER | 1U << PG_FLOAT | 1U << PG_NUMERIC))
         cs_buf_puts(s, " SET extra_float_digits=1");

@@ -10,6 +10,11 @@ void pg_forget_table(cs_table *t)
     pg_table *p = t ? t->prepared : NULL;
 
     if (p) {
+        for (size_t i = 0; i < t->count; i++) {
+            cs_free(p->columns[i].cast);
+            cs_free(p->columns[i].sequence);
+        }
+        cs_free(p->columns);
         cs_free(p->kinds);
         cs_free(p->name);
         for (size_t i = 0; i < p->part_count; i++)
@@ -146,6 +151,21 @@ static int has_no_text_of_its_own(const char *type)
     return strcmp(type, "money") == 0 || strncmp(type, "reg", 3) == 0;
 }
 
+/* How much of a value the column keeps. Of a domain it is not known. */
+static void read_limits(pg_column *c, enum pg_kind kind, const char *type, const char *declared)
+{
+    const char *open = strchr(declared, '('), *comma = strchr(declared, ',');
+
+    c->single = strcmp(type, "float4") == 0;
+    c->length = kind == PG_TEXT && open ? strtol(open + 1, NULL, 10) : -1;
+    c->scale = kind == PG_NUMERIC && open ? (comma ? strtol(comma + 1, NULL, 10) : 0) : -1;
+    if (kind == PG_TEXT && !open)
+        c->length =
+            strcmp(declared, "text") == 0 || strcmp(declared, "character varying") == 0 ? -1 : 0;
+    if (kind == PG_NUMERIC && !open)
+        c->scale = strcmp(declared, "numeric") == 0 ? -1 : 0;
+}
+
 static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_error *err)
 {
     pg_table *p = t->prepared;
@@ -163,10 +183,16 @@ static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_e
     p->kinds[t->count] = kind_of(type, pg_cell(b, r, row, 6));
     c->affinity = affinity_of(p->kinds[t->count]);
     c->key = (size_t)pg_cell_int(b, r, row, 3);
-    p->has_sequence |= pg_cell(b, r, row, 4)[0] == 't';
     c->fallback = pg_cell(b, r, row, 5) ? cs_strdup(pg_cell(b, r, row, 5)) : NULL;
+    p->columns[t->count].cast = cs_strdup(pg_cell(b, r, row, 7));
+    p->columns[t->count].sequence = pg_cell(b, r, row, 4) ? cs_strdup(pg_cell(b, r, row, 4)) : NULL;
+    p->has_sequence |= pg_cell(b, r, row, 4) != NULL;
+    p->reads_back |= pg_cell(b, r, row, 8)[0] == 't';
+    read_limits(&p->columns[t->count], p->kinds[t->count], type, pg_cell(b, r, row, 6));
     t->count++;
-    if (!c->name || !c->type || !c->collation || (pg_cell(b, r, row, 5) && !c->fallback))
+    if (!c->name || !c->type || !c->collation || !p->columns[t->count - 1].cast ||
+        (pg_cell(b, r, row, 5) && !c->fallback) ||
+        (pg_cell(b, r, row, 4) && !p->columns[t->count - 1].sequence))
         return cs_fail_nomem(err);
     if (c->key)
         t->key_count++;
@@ -185,9 +211,11 @@ static int read_columns(cs_pg *b, cs_table *t, const char *oid, csync_error *err
         "SELECT a.attname,format_type(a.atttypid,a.atttypmod),CASE WHEN y.typnamespace="
         "'pg_catalog'::regnamespace THEN y.typname ELSE '' END,"
         "coalesce(array_position(i.indkey::int[],a.attnum::int)+1,0),"
-        "pg_get_serial_sequence(c.oid::regclass::text,a.attname) IS NOT NULL,"
+        "pg_get_serial_sequence(c.oid::regclass::text,a.attname),"
         /* what calls a function is no constant */
-        "CASE WHEN strpos(d.text,'(')=0 THEN d.text END,format_type(y.oid,y.typmod) "
+        "CASE WHEN strpos(d.text,'(')=0 THEN d.text END,format_type(y.oid,y.typmod),"
+        "format_type(y.oid,-1),EXISTS(SELECT 1 FROM pg_trigger g WHERE g.tgrelid=c.oid AND " PG_CHANGES_ROWS
+        ") "
         "FROM pg_attribute a JOIN pg_class c ON c.oid=a.attrelid "
         "LEFT JOIN LATERAL (SELECT pg_get_expr(f.adbin,f.adrelid) AS text FROM pg_attrdef f WHERE "
         "f.adrelid=a.attrelid AND f.adnum=a.attnum) d ON true "
@@ -203,7 +231,8 @@ static int read_columns(cs_pg *b, cs_table *t, const char *oid, csync_error *err
     n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
     t->columns = cs_calloc((size_t)n + 1, sizeof *t->columns);
     ((pg_table *)t->prepared)->kinds = cs_calloc((size_t)n + 1, sizeof(enum pg_kind));
-    if (!t->columns || !((pg_table *)t->prepared)->kinds)
+    ((pg_table *)t->prepared)->columns = cs_calloc((size_t)n + 1, sizeof(pg_column));
+    if (!t->columns || !((pg_table *)t->prepared)->kinds || !((pg_table *)t->prepared)->columns)
         rc = cs_fail_nomem(err);
     for (int i = 0; rc == CSYNC_OK && i < n; i++)
         rc = add_column(b, t, r, i, err);

@@ -26,29 +26,30 @@ void pg_forget_origins(cs_pg *b)
     cs_free(b->origins);
 }
 
-static int read_head(cs_pg *b, const PGresult *r, cs_head *out, int64_t *parked, csync_error *err)
+static int read_head(cs_pg *b, const PGresult *r, int row, cs_head *out, int64_t *parked,
+                     csync_error *err)
 {
-    int64_t state = pg_cell_int(b, r, 0, 4);
-    const char *base = pg_cell(b, r, 0, 8);
-    int rc = keep_origin(b, pg_cell(b, r, 0, 2), &out->stamp.origin, err);
+    int64_t state = pg_cell_int(b, r, row, 4);
+    const char *base = pg_cell(b, r, row, 8);
+    int rc = keep_origin(b, pg_cell(b, r, row, 2), &out->stamp.origin, err);
 
     out->found = 1;
-    out->version = pg_cell_int(b, r, 0, 0);
-    out->via = pg_cell_int(b, r, 0, 10);
-    out->own = strcmp(pg_cell(b, r, 0, 2), b->base.origin) == 0 ||
+    out->version = pg_cell_int(b, r, row, 0);
+    out->via = pg_cell_int(b, r, row, 10);
+    out->own = strcmp(pg_cell(b, r, row, 2), b->base.origin) == 0 ||
                (out->version > 0 && out->version <= b->base.copied_at && !out->via);
-    out->stamp.ts = pg_cell_int(b, r, 0, 1);
-    out->stamp.seq = pg_cell_int(b, r, 0, 3);
+    out->stamp.ts = pg_cell_int(b, r, row, 1);
+    out->stamp.seq = pg_cell_int(b, r, row, 3);
     out->deleted = (state & PG_DELETED) != 0;
     out->agreed = (state & PG_AGREED) != 0;
-    out->parked = pg_cell_int(b, r, 0, 5) != 0;
-    out->base_version = pg_cell_int(b, r, 0, 6);
+    out->parked = pg_cell_int(b, r, row, 5) != 0;
+    out->base_version = pg_cell_int(b, r, row, 6);
     out->has_base = base != NULL;
     if (parked)
-        *parked = pg_cell_int(b, r, 0, 5);
+        *parked = pg_cell_int(b, r, row, 5);
     if (rc == CSYNC_OK && base) {
-        out->base.ts = pg_cell_int(b, r, 0, 7);
-        out->base.seq = pg_cell_int(b, r, 0, 9);
+        out->base.ts = pg_cell_int(b, r, row, 7);
+        out->base.seq = pg_cell_int(b, r, row, 9);
         rc = keep_origin(b, base, &out->base.origin, err);
     }
     return rc;
@@ -71,7 +72,7 @@ int pg_head_get(cs_pg *b, const cs_table *t, cs_head *out, int64_t *parked, csyn
         "csync._sync_rows WHERE table_id=$1 AND pk=$2",
         &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r))
-        rc = read_head(b, r, out, parked, err);
+        rc = read_head(b, r, 0, out, parked, err);
     pg_clear(b, r);
     return rc;
 }
@@ -87,31 +88,100 @@ int pg_head_set_parked(cs_pg *b, const cs_table *t, int64_t parked, csync_error 
                   err);
 }
 
+/* One look-up for each row, whatever the planner thinks of the tables: csync's grow faster than their statistics. */
+static const char heads_sql[] =
+    "SELECT r.version,r.ts,r.origin,r.seq,r.state,r.parked,r.base_version,r.base_ts,r.base_origin,"
+    "r.base_seq,r.via,u.n,l.payload FROM unnest($1::bigint[],$2::text[]) WITH ORDINALITY u(t,k,n) JOIN "
+    "LATERAL (SELECT * FROM csync._sync_rows h WHERE h.table_id=u.t AND h.pk=u.k LIMIT 1) r ON true LEFT "
+    "JOIN LATERAL (SELECT e.payload FROM csync._sync_log e WHERE e.version=r.version LIMIT 1) l ON $3::bool";
+
+/* Rows of list[i] have i + 1 in column 11. Items whose table is NULL or whose key no row can have are passed over. */
+static int find_heads(cs_pg *b, cs_item *const *list, size_t count, int payloads, PGresult **out,
+                      csync_error *err)
+{
+    cs_buf tables = {0}, keys = {0};
+    pg_args a = {.count = 0};
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < count; i++) {
+        csync_error why = CSYNC_ERROR_INIT;
+        const char *reason = NULL;
+
+        rc = pg_read_key(b, list[i]->table, list[i]->change->pub.pk, &reason, &why);
+        pg_array_add_int(&tables, list[i]->table->id);
+        pg_array_add(&keys, rc == CSYNC_OK && !reason ? b->pk.data : NULL);
+        if (rc == CSYNC_EINVAL) {
+            cs_item_refuse(list[i], CSYNC_REJECTED, "malformed", why.message);
+            rc = CSYNC_OK;
+        } else if (rc != CSYNC_OK) {
+            cs_error_copy(err, &why);
+        }
+    }
+    pg_text(&a, pg_array_text(&tables));
+    pg_text(&a, pg_array_text(&keys));
+    pg_text(&a, payloads ? "true" : "false");
+    if (rc == CSYNC_OK && (!a.values[0] || !a.values[1]))
+        rc = cs_fail_nomem(err);
+    if (rc == CSYNC_OK)
+        rc = pg_run(b, heads_sql, &a, out, err);
+    cs_buf_free(&tables);
+    cs_buf_free(&keys);
+    return rc;
+}
+
 int pg_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
+    cs_item **list = cs_calloc(count + 1, sizeof *list);
+    PGresult *r = NULL;
+    size_t n = 0;
+    int rc = list ? CSYNC_OK : cs_fail_nomem(err);
 
-    for (size_t i = 0; i < count; i++) {
-        cs_item *item = &items[i];
-        csync_error why = CSYNC_ERROR_INIT;
-        const char *reason = NULL;
-        int rc;
-
-        if (!item->table || item->status)
+    for (size_t i = 0; rc == CSYNC_OK && i < count; i++) {
+        if (!items[i].table || items[i].status)
             continue;
-        rc = pg_read_key(b, item->table, item->change->pub.pk, &reason, &why);
-        if (rc == CSYNC_EINVAL) {
-            cs_item_refuse(item, CSYNC_REJECTED, "malformed", why.message);
-            continue;
-        }
-        if (rc == CSYNC_OK && !reason)
-            rc = pg_head_get(b, item->table, &item->head, NULL, &why);
-        if (rc != CSYNC_OK) {
-            cs_error_copy(err, &why);
-            return rc;
-        }
+        memset(&items[i].head, 0, sizeof items[i].head);
+        list[n++] = &items[i];
     }
-    return CSYNC_OK;
+    if (rc == CSYNC_OK && n)
+        rc = find_heads(b, list, n, 0, &r, err);
+    for (int i = 0; rc == CSYNC_OK && r && i < pg_rows(b, r); i++)
+        rc = read_head(b, r, i, &list[pg_cell_int(b, r, i, 11) - 1]->head, NULL, err);
+    if (r)
+        pg_clear(b, r);
+    cs_free(list);
+    return rc;
+}
+
+/* The head is this very change: what is logged of it, byte for byte. */
+static int is_head(const cs_item *item, const cs_head *head, const char *payload)
+{
+    if (item->change->pub.operation == CSYNC_DELETE || head->deleted)
+        return item->change->pub.operation == CSYNC_DELETE && head->deleted;
+    return payload && item->change->pub.payload && strcmp(payload, item->change->pub.payload) == 0;
+}
+
+int pg_heads_compare(cs_pg *b, cs_item *const *list, size_t count, csync_error *err)
+{
+    PGresult *r = NULL;
+    int rc = find_heads(b, list, count, 1, &r, err);
+
+    for (int i = 0; rc == CSYNC_OK && i < pg_rows(b, r); i++) {
+        cs_item *item = list[pg_cell_int(b, r, i, 11) - 1];
+        cs_stamp mine = cs_change_stamp(item->change);
+        cs_head head = {.found = 0};
+        int order;
+
+        rc = read_head(b, r, i, &head, NULL, err);
+        order = rc == CSYNC_OK ? cs_stamp_compare(&mine, &head.stamp) : 0;
+        if (rc == CSYNC_OK && order < 0)
+            item->status = CSYNC_LOST;
+        else if (rc == CSYNC_OK && order == 0 && is_head(item, &head, pg_cell(b, r, i, 12)))
+            item->status = CSYNC_DUPLICATE;
+    }
+    if (r)
+        pg_clear(b, r);
+    return rc;
 }
 
 /* An older change that the peer has cannot make an agreed head less agreed. */

@@ -1,4 +1,5 @@
-/* merge.c - a batch's changes on their way into the database, row by row, each under a savepoint.
+/* merge.c - a batch's changes on their way into the database: many at once (bulk.c) as long as nothing is the matter, else
+ * row by row, each under a savepoint.
  *
  * A change that beats its row's head becomes the head, is logged, and its row is written: parents first, then
  * deletes, children first; what is refused is tried again, and parked in the end. A local writer may have written
@@ -7,6 +8,9 @@
 
 #include "backend/postgres/postgres.h"
 #include "base/mem.h"
+#include "codec/row.h"
+
+enum { AFTER_FAULT = 8 };
 
 typedef struct merge {
     cs_pg *b;
@@ -19,176 +23,12 @@ typedef struct merge {
     size_t done;
 } merge;
 
-/* ---- one row ---- */
-
-static void put_values(cs_pg *b, const cs_table *t, cs_buf *sql, cs_buf *text, const char **reason)
-{
-    const pg_table *p = t->prepared;
-    int n = 0;
-
-    cs_buf_puts(sql, "INSERT INTO ");
-    cs_buf_puts(sql, p->name);
-    cs_buf_puts(sql, " AS x(");
-    for (size_t i = 0; i < t->count; i++) {
-        if (!b->present[i])
-            continue;
-        cs_buf_puts(sql, n++ ? "," : "");
-        cs_put_ident(sql, t->columns[i].name);
-        pg_put_param(text, p->kinds[i], &b->cells[i], reason);
-    }
-    cs_buf_puts(sql, ") OVERRIDING SYSTEM VALUE VALUES(");
-    for (int i = 1; i <= n; i++)
-        cs_buf_printf(sql, "%s$%d", i > 1 ? "," : "", i);
-}
-
-/* Whether the columns that the change lacks hold more than their defaults. */
-static void put_kept(cs_pg *b, const cs_table *t, cs_buf *sql)
-{
-    cs_buf_puts(sql, ",false");
-    for (size_t i = 0; i < t->count; i++) {
-        const cs_column *c = &t->columns[i];
-
-        if (b->present[i] || c->key)
-            continue;
-        cs_buf_puts(sql, " OR x.");
-        cs_put_ident(sql, c->name);
-        cs_buf_printf(sql, "::text IS DISTINCT FROM ((%s)::%s)::text",
-                      c->fallback ? c->fallback : "NULL", c->type);
-    }
-}
-
-static void put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql)
-{
-    int n = 0;
-
-    cs_buf_puts(sql, ") ON CONFLICT(");
-    cs_put_key_list(sql, t, "");
-    cs_buf_puts(sql, ") DO ");
-    for (size_t i = 0; i < t->count; i++) {
-        const cs_column *c = &t->columns[i];
-
-        if (!b->present[i] || c->key)
-            continue;
-        cs_buf_puts(sql, n++ ? "," : "UPDATE SET ");
-        cs_put_ident(sql, c->name);
-        cs_buf_puts(sql, "=excluded.");
-        cs_put_ident(sql, c->name);
-    }
-    cs_buf_puts(sql, n ? "" : "NOTHING");
-    cs_buf_puts(sql, " RETURNING ");
-    cs_buf_puts(sql, ((pg_table *)t->prepared)->row_sql);
-    put_kept(b, t, sql);
-}
-
-/* Leaves b->key and b->pk as they are. */
-static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
-                  csync_error *err)
-{
-    cs_buf sql = {0}, text = {0};
-    PGresult *r = NULL;
-    int rc = pg_read_payload(b, t, change->payload, strlen(change->payload), err);
-
-    if (rc == CSYNC_OK) {
-        put_values(b, t, &sql, &text, reason);
-        put_conflict(b, t, &sql);
-        rc = cs_buf_check(&sql, err);
-    }
-    if (rc == CSYNC_OK)
-        rc = cs_buf_check(&text, err);
-    if (rc == CSYNC_OK && !*reason)
-        rc = pg_run_cells(b, t, sql.data, &text, NULL, &r, err);
-    if (rc == CSYNC_OK && r && pg_rows(b, r)) {
-        int ours = pg_cell(b, r, 0, 1)[0] == 't';
-
-        rc = pg_check_row(b, t, pg_cell(b, r, 0, 0), &ours, reason, err);
-        if (rc == CSYNC_OK && ours && !*reason)
-            rc = cs_row_list_add(&b->kept, t, change->pk, err);
-    }
-    pg_clear(b, r);
-    cs_buf_free(&sql);
-    cs_buf_free(&text);
-    return rc;
-}
-
-/* The entry of a delete that was captured after `before`. */
-static int forget_entry(cs_pg *b, const cs_table *t, int64_t before, csync_error *err)
-{
-    pg_args a = {.count = 0};
-
-    pg_int(&a, before);
-    pg_text(&a, t->name);
-    pg_text(&a, b->pk.data);
-    return pg_run(
-        b,
-        "DELETE FROM csync._sync_log WHERE version=(SELECT max(version) FROM csync._sync_log "
-        "WHERE version>$1 AND table_name=$2 AND pk_value=$3 AND operation='delete' AND origin "
-        "IS NULL)",
-        &a, NULL, err);
-}
-
-/* What foreign keys do to other rows is captured as this replica's own changes; the delete itself is not. */
-static int delete_row(cs_pg *b, cs_table *t, csync_error *err)
-{
-    cs_buf sql = {0};
-    PGresult *r = NULL;
-    int64_t before = 0;
-    int rc = t->acts_on_delete ? pg_last_version(b, &before, err) : CSYNC_OK;
-
-    cs_buf_puts(&sql, "DELETE FROM ");
-    cs_buf_puts(&sql, ((pg_table *)t->prepared)->name);
-    cs_buf_puts(&sql, " x");
-    pg_put_key_where(&sql, t);
-    if (rc == CSYNC_OK)
-        rc = cs_buf_check(&sql, err);
-    if (rc == CSYNC_OK && t->acts_on_delete)
-        rc = pg_exec(b, "SELECT set_config('csync.sync_active','',true)", err);
-    if (rc == CSYNC_OK)
-        rc = pg_run_key(b, t, sql.data, &r, err);
-    if (rc == CSYNC_OK && t->acts_on_delete)
-        rc = pg_exec(b, "SELECT set_config('csync.sync_active','1',true)", err);
-    if (rc == CSYNC_OK && t->acts_on_delete && pg_affected(b, r))
-        rc = forget_entry(b, t, before, err);
-    pg_clear(b, r);
-    cs_buf_free(&sql);
-    return rc;
-}
-
-int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
-                 csync_error *err)
-{
-    csync_error why = CSYNC_ERROR_INIT;
-    int rc = pg_savepoint(b, err), end;
-
-    *reason = NULL;
-    if (rc != CSYNC_OK)
-        return rc;
-    b->sqlstate[0] = 0;
-    rc = change->operation == CSYNC_DELETE ? delete_row(b, t, &why)
-                                           : upsert(b, t, change, reason, &why);
-    if (rc == CSYNC_ESCHEMA)
-        *reason = "unknown column";
-    else if (rc == CSYNC_EDB)
-        *reason = pg_reason(b);
-    if (why.code != CSYNC_OK)
-        cs_error_copy(err, &why);
-    if (rc != CSYNC_OK && !*reason)
-        return rc;
-    if (why.code == CSYNC_OK && *reason)
-        (void)cs_fail(err, CSYNC_EDB, "a column cannot hold its value as it is");
-    end = pg_savepoint_end(b, *reason != NULL, err);
-    return end;
-}
-
 /* ---- one change ---- */
 
 static const char take_sql[] =
-    "INSERT INTO csync._sync_rows AS r(table_id,pk,version,ts,origin,seq,state,via) "
-    "VALUES($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT(table_id,pk) DO UPDATE SET version=excluded.version,"
-    "ts=excluded.ts,origin=excluded.origin,seq=excluded.seq,state=excluded.state,via=excluded.via,"
-    "base_version=0,base_ts=0,base_origin=NULL,base_seq=0 WHERE $9::int<>0 OR "
-    "(excluded.ts,excluded.origin,excluded.seq)>(r.ts,r.origin,r.seq)";
+    PG_TAKE_HEAD "VALUES($1,$2,$3,$4,$5,$6,$7,$8)" PG_TAKE_CONFLICT "$9::int<>0 OR " PG_BEATS;
 
-static int take_head(merge *m, cs_item *item, int64_t version, int *won, csync_error *err)
+static int take_head(merge *m, cs_item *item, int64_t version, int force, int *won, csync_error *err)
 {
     const cs_change *c = item->change;
     int state = (c->pub.operation == CSYNC_DELETE ? PG_DELETED : 0) |
@@ -205,22 +45,90 @@ static int take_head(merge *m, cs_item *item, int64_t version, int *won, csync_e
     pg_int(&a, item->local ? version : c->pub.seq);
     pg_int(&a, state);
     pg_int(&a, item->local ? 0 : m->how->via);
-    pg_int(&a, item->force);
+    pg_int(&a, force);
     rc = pg_run(m->b, take_sql, &a, &r, err);
     *won = rc == CSYNC_OK && pg_affected(m->b, r) > 0;
     pg_clear(m->b, r);
     return rc;
 }
 
-static int settle_loser(merge *m, cs_item *item, csync_error *err)
+/* A change that lacks columns of ours, or has others, comes from another schema. */
+static int is_whole(merge *m, const cs_item *item, int *whole, csync_error *err)
+{
+    csync_error why = CSYNC_ERROR_INIT;
+    int rc = pg_read_payload(m->b, item->table, item->change->pub.payload,
+                             item->change->payload_len, &why);
+
+    *whole = rc == CSYNC_OK && !memchr(m->b->present, 0, item->table->count);
+    if (rc == CSYNC_ESCHEMA)
+        return CSYNC_OK;
+    if (rc != CSYNC_OK)
+        cs_error_copy(err, &why);
+    return rc;
+}
+
+/* The head's content as it came, where the log still has it: a column may have changed what the row holds. Else the
+ * row. */
+static int head_content(merge *m, const cs_item *item, const cs_head *head, cs_buf *out, int *found,
+                        csync_error *err)
+{
+    csync_batch *logged = cs_batch_create();
+    const csync_change *entry;
+    int rc = logged ? CSYNC_OK : cs_fail_nomem(err);
+
+    if (rc == CSYNC_OK && head->version)
+        rc = pg_log_change(&m->b->base, head->version, logged, err);
+    entry = cs_batch_get(logged, 0);
+    *found = entry != NULL;
+    if (entry)
+        cs_buf_puts(out, entry->payload);
+    if (rc == CSYNC_OK && !entry)
+        rc = pg_row_payload(m->b, item->table, out, found, err);
+    cs_batch_destroy(logged);
+    return rc == CSYNC_OK ? cs_buf_check(out, err) : rc;
+}
+
+/* The change's content against the head's, both in canonical form. */
+static int compare_content(merge *m, const cs_item *item, const cs_head *head, int *order,
+                           csync_error *err)
+{
+    cs_buf ours = {0};
+    int found = 0, whole = 0;
+    int rc = is_whole(m, item, &whole, err);
+
+    if (rc == CSYNC_OK && whole)
+        rc = head_content(m, item, head, &ours, &found, err);
+    if (rc == CSYNC_OK && found)
+        rc = cs_canonical_order(item->change->pub.payload, item->change->payload_len, ours.data,
+                                ours.len, order, err);
+    cs_buf_free(&ours);
+    return rc;
+}
+
+/* The head was not beaten. Equal stamps are one change, unless a copied database made two of it: then delete before
+ * row and the canonical payload decide. */
+static int settle_loser(merge *m, cs_item *item, int64_t version, int *won, csync_error *err)
 {
     cs_stamp mine = cs_change_stamp(item->change);
+    int deletes = item->change->pub.operation == CSYNC_DELETE, order = 0;
     cs_head head;
     int rc = pg_head_get(m->b, item->table, &head, NULL, err);
 
-    if (rc == CSYNC_OK)
-        item->status = cs_stamp_compare(&mine, &head.stamp) == 0 ? CSYNC_DUPLICATE : CSYNC_LOST;
-    return rc;
+    if (rc != CSYNC_OK)
+        return rc;
+    if (cs_stamp_compare(&mine, &head.stamp) != 0) {
+        item->status = CSYNC_LOST;
+        return CSYNC_OK;
+    }
+    item->status = CSYNC_DUPLICATE;
+    if (deletes != head.deleted)
+        order = deletes ? 1 : -1;
+    else if (!deletes && !head.parked)
+        rc = compare_content(m, item, &head, &order, err);
+    if (rc != CSYNC_OK || order == 0)
+        return rc;
+    item->status = order < 0 ? CSYNC_LOST : 0;
+    return order < 0 ? CSYNC_OK : take_head(m, item, version, 1, won, err);
 }
 
 /* The newest entry that a local writer has made for the row at hand since the log was folded; 0: none. */
@@ -267,9 +175,11 @@ static int enter_item(merge *m, cs_item *item, int64_t *own, csync_error *err)
     if (logged)
         rc = pg_log_append(m->b, &entry, item->local, own, err);
     if (rc == CSYNC_OK)
-        rc = take_head(m, item, *own, &won, err);
+        rc = take_head(m, item, *own, item->force, &won, err);
     if (rc == CSYNC_OK && !won)
-        return settle_loser(m, item, err);
+        rc = settle_loser(m, item, *own, &won, err);
+    if (rc == CSYNC_OK && !won)
+        return CSYNC_OK;
     if (rc == CSYNC_OK)
         rc = pg_park_supersede(m->b, item->table, err);
     return rc == CSYNC_OK ? write_item(m, item, err) : rc;
@@ -281,6 +191,8 @@ static int decide_item(merge *m, cs_item *item, csync_error *err)
     int64_t seen = 0, own = 0, newer = 0;
     int rc = newer_edit(m, item, 0, &seen, err), again = 1;
 
+    if (rc == CSYNC_OK && seen) /* it may have been made since the log was folded */
+        rc = pg_fold(&m->b->base, err);
     while (rc == CSYNC_OK && again) {
         again = 0;
         rc = pg_exec(m->b, "SAVEPOINT csync_item", err);
@@ -304,9 +216,12 @@ static int decide_item(merge *m, cs_item *item, csync_error *err)
     return rc;
 }
 
-static int tick(merge *m, csync_error *err)
+static int tick(merge *m, size_t n, csync_error *err)
 {
-    if (m->how->tick && ++m->done % 64 == 0)
+    size_t before = m->done;
+
+    m->done += n;
+    if (m->how->tick && m->done / 64 != before / 64)
         return m->how->tick(m->how->ctx, (int64_t)m->done, err);
     return CSYNC_OK;
 }
@@ -337,7 +252,100 @@ static int merge_item(merge *m, size_t index, csync_error *err)
     rc = decide_item(m, item, err);
     if (rc == CSYNC_OK && item->status == CSYNC_PARKED)
         m->waiting[m->n_waiting++] = index;
-    return rc == CSYNC_OK ? tick(m, err) : rc;
+    return rc == CSYNC_OK ? tick(m, 1, err) : rc;
+}
+
+/* ---- many at once ---- */
+
+/* Changes that did not beat their heads. Where the stamps are equal the contents decide, unless they are the same. */
+static int settle_losers(merge *m, size_t from, size_t count, csync_error *err)
+{
+    cs_item **losers = cs_calloc(count, sizeof *losers);
+    size_t n = 0;
+    int rc = losers ? CSYNC_OK : cs_fail_nomem(err);
+
+    for (size_t i = from; rc == CSYNC_OK && i < from + count; i++)
+        if (!m->items[m->order[i]].status)
+            losers[n++] = &m->items[m->order[i]];
+    if (rc == CSYNC_OK && n)
+        rc = pg_heads_compare(m->b, losers, n, err);
+    for (size_t i = from; rc == CSYNC_OK && n && i < from + count; i++)
+        if (!m->items[m->order[i]].status)
+            rc = merge_item(m, m->order[i], err);
+    cs_free(losers);
+    return rc;
+}
+
+/* Where a statement fails the search for the change at fault begins: by halves, and after it with few at a time, for where
+ * one is there are more. */
+static int merge_all(merge *m, csync_error *err)
+{
+    size_t limit = m->count, faulty = 0, tried = 0; /* one of those before `faulty` is at fault */
+    int rc = CSYNC_OK, done;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < m->count; i += tried) {
+        size_t left = m->count - i, n = left < limit ? left : limit;
+
+        if (faulty > i)
+            n = (faulty - i + 1) / 2;
+        done = 0;
+        tried = 0;
+        if (n > 1 && faulty != i + 1)
+            rc = pg_bulk(m->b, m->items, m->order + i, n, m->how, 0, &tried, &done, err);
+        if (rc != CSYNC_OK)
+            return rc;
+        if (done) {
+            limit = 2 * n;
+            rc = settle_losers(m, i, tried, err);
+            if (rc == CSYNC_OK)
+                rc = tick(m, tried, err);
+        } else if (tried > 1) {
+            faulty = i + tried;
+            tried = 0;
+        } else {
+            limit = AFTER_FAULT;
+            tried = 1;
+            rc = merge_item(m, m->order[i], err);
+        }
+    }
+    return rc;
+}
+
+static int lacks_parent(const cs_item *item)
+{
+    return strcmp(item->reason, "foreign key") == 0 && item->change->pub.operation != CSYNC_DELETE;
+}
+
+/* A row that came in meanwhile may have evicted the row's old state. */
+static int supersede(merge *m, const cs_item *item, csync_error *err)
+{
+    const char *reason;
+    int rc = pg_read_key(m->b, item->table, item->change->pub.pk, &reason, err);
+
+    return rc == CSYNC_OK ? pg_park_supersede(m->b, item->table, err) : rc;
+}
+
+/* Rows that were refused for want of each other enter at once, or not at all. */
+static int enter_together(merge *m, csync_error *err)
+{
+    size_t *together = cs_calloc(m->n_waiting + 1, sizeof *together);
+    size_t n = 0, left = 0, tried;
+    int rc = together ? CSYNC_OK : cs_fail_nomem(err), done = 0;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < m->n_waiting; i++)
+        if (lacks_parent(&m->items[m->waiting[i]]))
+            together[n++] = m->waiting[i];
+    for (size_t i = 0; rc == CSYNC_OK && n > 1 && i < n; i++)
+        rc = supersede(m, &m->items[together[i]], err);
+    if (rc == CSYNC_OK && n > 1)
+        rc = pg_bulk(m->b, m->items, together, n, m->how, 1, &tried, &done, err);
+    for (size_t i = 0; done && i < m->n_waiting; i++)
+        if (m->items[m->waiting[i]].status == CSYNC_PARKED)
+            m->waiting[left++] = m->waiting[i];
+    if (done)
+        m->n_waiting = left;
+    cs_free(together);
+    return rc;
 }
 
 /* ---- what was refused ---- */
@@ -350,11 +358,8 @@ static int retry_pass(merge *m, int *progress, csync_error *err)
     for (size_t i = 0; i < m->n_waiting; i++) {
         size_t index = m->waiting[i];
         cs_item *item = &m->items[index];
-        const char *reason;
-        int rc = pg_read_key(m->b, item->table, item->change->pub.pk, &reason, err);
+        int rc = supersede(m, item, err);
 
-        if (rc == CSYNC_OK) /* a row that came in meanwhile may have evicted its old state */
-            rc = pg_park_supersede(m->b, item->table, err);
         if (rc == CSYNC_OK)
             rc = write_item(m, item, err);
         if (rc != CSYNC_OK)
@@ -423,35 +428,36 @@ static int final_status(merge *m, csync_error *err)
 }
 
 /* The next default of a serial or identity column is above what was written. */
-static int advance_sequences(merge *m, csync_error *err)
+static int advance_sequences(cs_pg *b, csync_error *err)
 {
+    cs_buf names = {0}, tops = {0};
+    pg_args a = {.count = 0};
     int rc = CSYNC_OK;
 
-    for (size_t i = 0; rc == CSYNC_OK && i < m->b->base.table_count; i++) {
-        const cs_table *t = m->b->base.tables[i];
+    for (size_t i = 0; i < b->base.table_count; i++) {
+        const cs_table *t = b->base.tables[i];
         const pg_table *p = t->prepared;
-        int used = 0;
 
-        for (size_t k = 0; k < m->count && p->has_sequence; k++)
-            used |= m->items[m->order[k]].table == t && m->items[m->order[k]].status == CSYNC_APPLIED;
-        for (size_t k = 0; rc == CSYNC_OK && used && k < t->count; k++) {
-            cs_buf sql = {0};
-
-            if (p->kinds[k] != PG_INT)
+        for (size_t k = 0; p->has_sequence && k < t->count; k++) {
+            if (p->columns[k].top < 1)
                 continue;
-            cs_buf_puts(&sql, "SELECT setval(s,m) FROM (SELECT pg_get_serial_sequence(");
-            cs_put_literal(&sql, p->name);
-            cs_buf_puts(&sql, ",");
-            cs_put_literal(&sql, t->columns[k].name);
-            cs_buf_puts(&sql, ") s,max(");
-            cs_put_ident(&sql, t->columns[k].name);
-            cs_buf_printf(&sql,
-                          ") m FROM %s) x WHERE s IS NOT NULL AND m>=coalesce("
-                          "pg_sequence_last_value(s::regclass),1)",
-                          p->name);
-            rc = pg_exec_buf(m->b, &sql, err);
+            pg_array_add(&names, p->columns[k].sequence);
+            pg_array_add_int(&tops, p->columns[k].top);
+            p->columns[k].top = 0;
         }
     }
+    if (names.len) {
+        pg_text(&a, pg_array_text(&names));
+        pg_text(&a, pg_array_text(&tops));
+        rc = a.values[0] && a.values[1]
+                 ? pg_run(b,
+                          "SELECT setval(s::regclass,v) FROM unnest($1::text[],$2::bigint[]) u(s,v) WHERE "
+                          "v>=coalesce(pg_sequence_last_value(s::regclass),1)",
+                          &a, NULL, err)
+                 : cs_fail_nomem(err);
+    }
+    cs_buf_free(&names);
+    cs_buf_free(&tops);
     return rc;
 }
 
@@ -472,8 +478,10 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
         rc = pg_check_now(b, err);
     if (rc == CSYNC_OK)
         rc = cs_items_order(items, count, m.order, &m.count, err);
-    for (size_t i = 0; rc == CSYNC_OK && i < m.count; i++)
-        rc = merge_item(&m, m.order[i], err);
+    if (rc == CSYNC_OK)
+        rc = merge_all(&m, err);
+    if (rc == CSYNC_OK)
+        rc = enter_together(&m, err);
     if (rc == CSYNC_OK)
         rc = park_waiting(&m, err);
     if (rc == CSYNC_OK)
@@ -485,7 +493,7 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
     if (rc == CSYNC_OK && parked)
         rc = final_status(&m, err);
     if (rc == CSYNC_OK)
-        rc = advance_sequences(&m, err);
+        rc = advance_sequences(b, err);
     if (rc == CSYNC_OK)
         rc = pg_last_version(b, &after, err);
     if (rc == CSYNC_OK && after > before) /* what foreign keys did */

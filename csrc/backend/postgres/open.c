@@ -10,7 +10,7 @@
     ";SET LOCAL client_encoding='UTF8';SET LOCAL client_min_messages=warning;"                     \
     "SET LOCAL timezone='UTC';SET LOCAL datestyle='ISO, YMD';SET LOCAL intervalstyle='iso_8601';"  \
     "SET LOCAL extra_float_digits=1;SET LOCAL bytea_output='hex';"                                 \
-    "SET LOCAL standard_conforming_strings=on;SET LOCAL check_function_bodies=off;" PG_SAFE_PATH
+    "SET LOCAL standard_conforming_strings=on;SET LOCAL jit=off;SET LOCAL check_function_bodies=off;" PG_SAFE_PATH
 
 static int horizon(cs_pg *b, const char *sql, csync_error *err)
 {

@@ -80,6 +80,17 @@ enum pg_kind {
     PG_TIME
 };
 
+/* Of pg_trigger g: a trigger of the application that may write another row than it was given. */
+#define PG_CHANGES_ROWS "NOT g.tgisinternal AND g.tgtype&3=3 AND g.tgenabled<>'D'"
+
+typedef struct pg_column {
+    char *cast; /* the type behind a domain, without length or scale */
+    char *sequence; /* that its default comes from, or NULL */
+    int64_t top; /* the highest value written since advance_sequences */
+    long length, scale; /* characters, digits after the point; -1: any number */
+    int single; /* a float4 */
+} pg_column;
+
 /* What this backend keeps of a tracked table, in cs_table.prepared. */
 typedef struct pg_table {
     enum pg_kind *kinds; /* by column */
@@ -90,7 +101,9 @@ typedef struct pg_table {
     char *shape; /* its columns as the catalogue has them: pg_put_shape_sql */
     char *row_sql, *key_sql; /* a row of alias x as JSON */
     char *order_sql; /* ORDER BY list in the order of the keys' neutral forms */
+    pg_column *columns;
     int has_sequence; /* some column takes its default from a sequence */
+    int reads_back; /* a trigger may change its rows */
 } pg_table;
 
 typedef struct cs_pg {
@@ -164,6 +177,10 @@ const char *pg_reason(const cs_pg *b);
 /* open.c */
 /* Begins the transaction in which csync's tables are made: there is no horizon yet. */
 int pg_begin_init(cs_pg *b, csync_error *err);
+/* array.c - literals of one-dimensional arrays. */
+void pg_array_add(cs_buf *array, const char *element); /* NULL: NULL */
+void pg_array_add_int(cs_buf *array, int64_t element);
+const char *pg_array_text(cs_buf *array); /* ends it; NULL: a failure that sticks to the buffer */
 
 /* schema.c - csync's own tables. */
 int pg_init(cs_backend *base, const char *origin, csync_error *err);
@@ -240,6 +257,9 @@ int pg_log_append(cs_pg *b, const csync_change *change, int local, int64_t *vers
 void pg_forget_origins(cs_pg *b);
 int pg_head_get(cs_pg *b, const cs_table *t, cs_head *out, int64_t *parked, csync_error *err);
 int pg_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *err);
+/* Of changes that did not beat their heads: CSYNC_LOST, CSYNC_DUPLICATE, or no status where the stamps are equal and the
+ * contents may differ. */
+int pg_heads_compare(cs_pg *b, cs_item *const *list, size_t count, csync_error *err);
 int pg_head_change(cs_backend *base, const cs_item *item, csync_batch *batch, csync_error *err);
 int pg_agree(cs_backend *base, cs_table *t, const csync_change *change, csync_error *err);
 int pg_head_set_parked(cs_pg *b, const cs_table *t, int64_t parked, csync_error *err);
@@ -252,7 +272,30 @@ int pg_restore(cs_backend *base, cs_table *t, const csync_change *change, const 
                csync_error *err);
 
 /* merge.c */
+/* A head is taken by whoever beats it. */
+#define PG_TAKE_HEAD                                                                               \
+    "INSERT INTO csync._sync_rows AS r(table_id,pk,version,ts,origin,seq,state,via) "
+#define PG_TAKE_CONFLICT                                                                            \
+    " ON CONFLICT(table_id,pk) DO UPDATE SET version=excluded.version,ts=excluded.ts,"              \
+    "origin=excluded.origin,seq=excluded.seq,state=excluded.state,via=excluded.via,base_version=0," \
+    "base_ts=0,base_origin=NULL,base_seq=0 WHERE "
+#define PG_BEATS "(excluded.ts,excluded.origin,excluded.seq)>(r.ts,r.origin,r.seq)"
 int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how, csync_error *err);
+
+/* bulk.c */
+/* Tries to write the changes of items[order[0]], items[order[1]]... in one statement, as many as go together, at most
+ * `count`; *tried: how many those are. *done 1: they are written and their status is CSYNC_APPLIED, or 0 where the head
+ * won. *done 0: nothing has happened. `rows_only`: all of them have their heads and log entries. */
+int pg_bulk(cs_pg *b, cs_item *items, const size_t *order, size_t count, const cs_merge *how,
+            int rows_only, size_t *tried, int *done, csync_error *err);
+
+/* row.c - the columns are those of b->present. */
+void pg_note_sequences(cs_pg *b,
+                       const cs_table *t); /* that b->cells hold numbers which a sequence may give */
+void pg_put_insert(cs_pg *b, const cs_table *t, cs_buf *sql); /* INSERT up to the values */
+void pg_put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql); /* ON CONFLICT that updates them */
+/* Whether the other columns hold more than their defaults, as an expression on the row x. */
+void pg_put_kept(cs_pg *b, const cs_table *t, cs_buf *sql);
 /* Writes the row of `change`, whose key is in b->key. *reason: it cannot be written now; nothing happened. */
 int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);

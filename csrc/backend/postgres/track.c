@@ -24,7 +24,7 @@ static const char catalogue_sql[] =
     "UNION ALL SELECT concat_ws(',','k',k.oid,k.conrelid,k.confdeltype) FROM pg_constraint k WHERE "
     "k.contype IN ('f','p','u') AND k.connamespace<>'pg_catalog'::regnamespace "
     "UNION ALL SELECT concat_ws(',','g',g.oid,g.tgenabled) FROM pg_trigger g WHERE g.tgname LIKE "
-    "'\\_sync\\_%') x(d)";
+    "'\\_sync\\_%' OR " PG_CHANGES_ROWS ") x(d)";
 
 static int read_catalogue(cs_pg *b, char out[40], csync_error *err)
 {
