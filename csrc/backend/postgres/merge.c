@@ -8,6 +8,7 @@
 
 #include "backend/postgres/postgres.h"
 #include "base/mem.h"
+#include "codec/canonical.h"
 #include "codec/row.h"
 
 enum { AFTER_FAULT = 8 };
