@@ -18,8 +18,8 @@ def programs():
     return pathlib.Path(found[-1]).parent if found else None
 
 
-def _user():
-    """initdb refuses to run as root."""
+def user():
+    """As whom servers run, for subprocess: initdb refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -31,10 +31,10 @@ def server(*settings):
     """The directory of the socket of a server that runs until the end of the block."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="csync-pg-"))
     home.chmod(0o777)
-    user, bin = _user(), programs()
+    someone, bin = user(), programs()
 
     def run(*command):
-        subprocess.run(command, check=True, capture_output=True, cwd=home, **user)
+        subprocess.run(command, check=True, capture_output=True, cwd=home, **someone)
 
     try:
         run(bin / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync",
