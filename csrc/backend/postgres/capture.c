@@ -221,7 +221,7 @@ static void put_function(cs_buf *s, const cs_table *t)
     while (cs_buf_check(&body, NULL) == CSYNC_OK && cs_buf_check(&tag, NULL) == CSYNC_OK &&
            strstr(body.data, tag.data))
         cs_buf_putc(&tag, '_'); /* a name that holds it would end the body */
-    cs_buf_puts(s, "CREATE OR REPLACE FUNCTION ");
+    cs_buf_puts(s, "CREATE FUNCTION ");
     put_function_name(s, t->id);
     cs_buf_puts(
         s, " RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path=pg_catalog,pg_temp");
@@ -243,11 +243,19 @@ static void put_trigger(cs_buf *s, const cs_table *t, const char *part, int even
                                          " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
                                          " REFERENCING OLD TABLE AS old_rows", ""};
 
-    cs_buf_printf(s, "DROP TRIGGER IF EXISTS _sync_%s ON %s;\nCREATE TRIGGER _sync_%s %s ON %s%s",
-                  events[event], part, events[event], heads[event], part, tables[event]);
+    cs_buf_printf(s, "CREATE TRIGGER _sync_%s %s ON %s%s", events[event], heads[event], part,
+                  tables[event]);
     cs_buf_puts(s, " FOR EACH STATEMENT EXECUTE FUNCTION ");
     put_function_name(s, t->id);
     cs_buf_puts(s, ";\n");
+}
+
+/* The triggers go with their function, whatever has become of the table; who made the function need not own the table. */
+void pg_drop_trigger_sql(cs_buf *s, int64_t id)
+{
+    cs_buf_puts(s, "DROP FUNCTION IF EXISTS ");
+    put_function_name(s, id);
+    cs_buf_puts(s, " CASCADE");
 }
 
 /* DML fires the triggers of the table that it names, TRUNCATE those of every partition. */
@@ -255,19 +263,13 @@ void pg_trigger_sql(cs_buf *s, const cs_table *t)
 {
     const pg_table *p = t->prepared;
 
+    pg_drop_trigger_sql(s, t->id);
+    cs_buf_puts(s, ";\n");
     put_function(s, t);
     for (size_t i = 0; i < p->part_count; i++)
         for (int event = 0; event < EVENTS; event++)
             if (event != TRUNCATE || p->holds_rows[i])
                 put_trigger(s, t, p->parts[i], event);
-}
-
-/* The triggers go with their function, whatever has become of the table. */
-void pg_drop_trigger_sql(cs_buf *s, int64_t id)
-{
-    cs_buf_puts(s, "DROP FUNCTION IF EXISTS ");
-    put_function_name(s, id);
-    cs_buf_puts(s, " CASCADE");
 }
 
 int pg_trigger_sql_of(cs_backend *base, const char *table, int capture, cs_buf *sql, csync_error *err)

@@ -46,7 +46,8 @@ void pg_forget_all(cs_pg *b)
     "CASE " n ".nspname WHEN 'public' THEN " c ".relname ELSE " n ".nspname||'.'||" c ".relname END"
 #define WIRE_NAME WIRE_NAME_OF("c", "n")
 
-/* Why it cannot be tracked; columns: oid, kind, root of the partition, persistence, whether rows are inherited. */
+/* Why it cannot be tracked; columns: oid, kind, root of the partition, persistence, whether rows are inherited, name, the GRANT without which its schema
+ * is closed to this role. */
 static int check_kind(cs_pg *b, const PGresult *r, const char *table, csync_error *err)
 {
     const char *root = pg_cell(b, r, 0, 2);
@@ -62,6 +63,9 @@ static int check_kind(cs_pg *b, const PGresult *r, const char *table, csync_erro
                        "\"%s\" inherits or is inherited from, so its rows have no one key; use "
                        "partitions",
                        table);
+    if (pg_cell(b, r, 0, 6))
+        return cs_fail(err, CSYNC_EDB, "this role may not track this table; what helps: %s",
+                       pg_cell(b, r, 0, 6));
     return CSYNC_OK;
 }
 
@@ -78,7 +82,8 @@ static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_e
             "q", "m") " FROM pg_class q JOIN pg_namespace m ON m.oid=q.relnamespace WHERE "
                       "q.oid=pg_partition_root(c.oid)) END,c.relpersistence,c.relkind='r' AND NOT "
                       "c.relispartition AND EXISTS(SELECT 1 FROM pg_inherits i WHERE c.oid IN "
-                      "(i.inhrelid,i.inhparent)),quote_ident(n.nspname)||'.'||quote_ident(c.relname) FROM "
+                      "(i.inhrelid,i.inhparent)),quote_ident(n.nspname)||'.'||quote_ident(c.relname),"
+                      "CASE WHEN NOT has_schema_privilege(n.oid,'USAGE') THEN 'GRANT USAGE ON SCHEMA '||quote_ident(n.nspname)||' TO '||quote_ident(current_user) END FROM "
                       "pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace WHERE c.relkind IN "
                       "('r','p','v','m','f') AND n.nspname<>'csync' AND " WIRE_NAME
                       "=$1 ORDER BY n.nspname='public' DESC LIMIT 1",

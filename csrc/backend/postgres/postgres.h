@@ -352,6 +352,11 @@ int pg_conflict_add(cs_backend *base, const cs_conflict *conflict, csync_error *
 int pg_conflicts(cs_backend *base, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                  csync_error *err);
 
+/* rights.c - what this role may not do, with the GRANT that helps; all CSYNC_EDB. */
+int pg_check_rights_to_create(cs_pg *b, csync_error *err); /* csync's tables */
+int pg_check_rights_to_use(cs_pg *b, csync_error *err); /* csync's tables, which are there */
+int pg_check_rights(cs_pg *b, const cs_table *t, csync_error *err); /* to track that table */
+
 /* lag.c - who holds the log back. */
 int pg_lag(cs_backend *base, cs_holder_visit visit, void *ctx, csync_error *err);
 /* CSYNC_EUNSUPPORTED: the lock that readers respect is taken and not seen; on such a server commits would be skipped. In a

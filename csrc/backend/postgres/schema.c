@@ -126,7 +126,9 @@ static int create(cs_pg *b, csync_error *err)
         rc = exists(b, &found, err);
     if (rc != CSYNC_OK || found)
         return rc;
-    rc = pg_exec(b, tables_sql, err);
+    rc = pg_check_rights_to_create(b, err);
+    if (rc == CSYNC_OK)
+        rc = pg_exec(b, tables_sql, err);
     if (rc == CSYNC_OK)
         rc = pg_exec(b, functions_sql, err);
     return rc == CSYNC_OK ? pg_lock_test(b, err) : rc;
@@ -159,8 +161,8 @@ int pg_init(cs_backend *base, const char *origin, csync_error *err)
 
     if (rc == CSYNC_OK)
         rc = exists(b, &found, err);
-    if (rc == CSYNC_OK && !found)
-        rc = create(b, err);
+    if (rc == CSYNC_OK)
+        rc = found ? pg_check_rights_to_use(b, err) : create(b, err);
     if (rc == CSYNC_OK)
         rc = settle_origin(b, origin, err);
     if (rc == CSYNC_OK && !found)

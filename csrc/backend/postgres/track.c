@@ -203,7 +203,9 @@ int pg_track(cs_backend *base, const char *table, int capture, csync_error *err)
     rc = pg_describe(b, table, capture, &t, err);
     if (rc != CSYNC_OK)
         return rc;
-    rc = store_table(b, t, err);
+    rc = pg_check_rights(b, t, err);
+    if (rc == CSYNC_OK)
+        rc = store_table(b, t, err);
     if (rc == CSYNC_OK)
         rc = create_triggers(b, t, err); /* its lock keeps writers out until the rows are taken in */
     if (rc == CSYNC_OK && !had)
@@ -303,11 +305,9 @@ static const char triggers_sql[] =
     "unnest('{insert,update,delete,truncate}'::text[]) e WHERE e<>'truncate' OR p.relkind='r'), have AS ("
     "SELECT g.tgrelid AS rel,g.tgname::text AS name FROM pg_trigger g JOIN pg_proc f ON f.oid=g.tgfoid WHERE "
     "g.tgenabled='O' AND f.pronamespace='csync'::regnamespace AND f.proname='_sync_capture_'||$1) "
-    "SELECT quote_ident(n.nspname)||'.'||quote_ident(c.relname),bool_or(have.rel IS NULL),"
-    "coalesce(string_agg('DROP TRIGGER '||have.name||' ON '||quote_ident(n.nspname)||'.'||quote_ident(c.relname),"
-    "';') FILTER (WHERE want.rel IS NULL),'') FROM want FULL JOIN have ON have.rel=want.rel AND "
-    "have.name=want.name JOIN pg_class c ON c.oid=coalesce(want.rel,have.rel) JOIN pg_namespace n ON "
-    "n.oid=c.relnamespace WHERE have.rel IS NULL OR want.rel IS NULL GROUP BY 1";
+    "SELECT quote_ident(n.nspname)||'.'||quote_ident(c.relname),bool_or(have.rel IS NULL) FROM want FULL JOIN "
+    "have ON have.rel=want.rel AND have.name=want.name JOIN pg_class c ON c.oid=coalesce(want.rel,have.rel) "
+    "JOIN pg_namespace n ON n.oid=c.relnamespace WHERE have.rel IS NULL OR want.rel IS NULL GROUP BY 1";
 
 /* `r`: what triggers_sql found before the triggers were made again. */
 static int recapture(cs_pg *b, const cs_table *t, const PGresult *r, csync_error *err)
@@ -320,8 +320,6 @@ static int recapture(cs_pg *b, const cs_table *t, const PGresult *r, csync_error
         int lost = pg_cell(b, r, i, 1)[0] == 't';
 
         any |= lost;
-        if (*pg_cell(b, r, i, 2))
-            rc = pg_exec(b, pg_cell(b, r, i, 2), err);
         for (size_t k = 0; rc == CSYNC_OK && lost && k < p->part_count; k++)
             if (p->holds_rows[k] && strcmp(p->parts[k], pg_cell(b, r, i, 0)) == 0)
                 rc = recapture_rows(b, t, p->parts[k], err);
