@@ -56,11 +56,11 @@ def test_nothing_is_missed_and_nothing_is_out_of_order_while_many_write(pg_repli
             with repeated(push), repeated(lambda _: puller.pull(source)):
                 while writers.at_work:
                     reader.poll()
+                    pulled = puller.state.last_server_version
                 writers.transactions()
-                pulled = puller.state.last_server_version
     reader.poll()
     assert pulled > 0
-    assert len(reader.entries) > 100 * SECONDS
+    assert len(reader.entries) > 20 * SECONDS
     assert (reader.missed(), reader.out_of_order()) == (0, 0)
     for _ in range(2):
         pusher.sync(db)
