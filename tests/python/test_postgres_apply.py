@@ -7,7 +7,7 @@ import pytest
 
 import csync
 from note_table import wait_a_moment
-from test_postgres import in_step, parked, pg_replica, postgres  # noqa: F401
+from test_postgres import in_step, parked
 
 AUTHOR = "7d3f9b1e-0000-4000-8000-000000000001"
 ANOTHER = "7d3f9b1e-0000-4000-8000-000000000002"

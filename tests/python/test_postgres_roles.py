@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from test_postgres import NOTES, in_step, pg_replica, postgres
+from test_postgres import NOTES, in_step
 
 import csync
 
