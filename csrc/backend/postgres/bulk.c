@@ -581,6 +581,16 @@ static int run(bulk *k, PGresult **r, csync_error *err)
     return k->refused ? CSYNC_OK : rc;
 }
 
+/* A resolver's decision has not seen the edits that were just found: merge.c looks which of the rows they are of. */
+static int has_blind_decision(const bulk *k)
+{
+    int forced = 0;
+
+    for (size_t i = 0; i < k->group_count; i++)
+        forced |= k->groups[i].force;
+    return forced && k->seen && pg_rows(k->b, k->seen) > 0;
+}
+
 static int attempt(bulk *k, csync_error *err)
 {
     PGresult *r = NULL;
@@ -589,9 +599,10 @@ static int attempt(bulk *k, csync_error *err)
 
     if (rc == CSYNC_OK && !k->rows_only)
         rc = know_edits(k, err);
-    if (rc == CSYNC_OK && k->how->relay)
+    k->refused = has_blind_decision(k);
+    if (rc == CSYNC_OK && !k->refused && k->how->relay)
         rc = pg_enter_log(k->b, err);
-    if (rc == CSYNC_OK)
+    if (rc == CSYNC_OK && !k->refused)
         rc = run(k, &r, err);
     if (rc == CSYNC_OK && !k->refused)
         rc = look_at_rows(k, r, err);

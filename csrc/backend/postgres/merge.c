@@ -186,6 +186,21 @@ static int enter_item(merge *m, cs_item *item, int64_t *own, csync_error *err)
     return rc == CSYNC_OK ? write_item(m, item, err) : rc;
 }
 
+/* What local writers did meanwhile becomes heads. A resolver's decision counts only for the edit that it saw: a later one
+ * is measured by its stamp. */
+static int fold_edits(merge *m, cs_item *item, csync_error *err)
+{
+    cs_head head;
+    int rc = pg_fold(&m->b->base, err);
+
+    if (rc != CSYNC_OK || !item->force || item->local)
+        return rc;
+    rc = pg_head_get(m->b, item->table, &head, NULL, err);
+    if (rc == CSYNC_OK && cs_stamp_compare(&head.stamp, &item->head.stamp) != 0)
+        item->force = 0;
+    return rc;
+}
+
 /* A loser's log entry is undone with it. */
 static int decide_item(merge *m, cs_item *item, csync_error *err)
 {
@@ -193,7 +208,7 @@ static int decide_item(merge *m, cs_item *item, csync_error *err)
     int rc = newer_edit(m, item, 0, &seen, err), again = 1;
 
     if (rc == CSYNC_OK && seen) /* it may have been made since the log was folded */
-        rc = pg_fold(&m->b->base, err);
+        rc = fold_edits(m, item, err);
     while (rc == CSYNC_OK && again) {
         again = 0;
         rc = pg_exec(m->b, "SAVEPOINT csync_item", err);
@@ -211,7 +226,7 @@ static int decide_item(merge *m, cs_item *item, csync_error *err)
         if (again && rc == CSYNC_OK) {
             seen = newer;
             item->status = 0;
-            rc = pg_fold(&m->b->base, err);
+            rc = fold_edits(m, item, err);
         }
     }
     return rc;
