@@ -314,7 +314,8 @@ static int use_postgres(void)
         return 2;
     }
     with_postgres = 1;
-    return postgres_init(where);
+    postgres_init(where);
+    return 0;
 }
 
 int main(int argc, char **argv)

@@ -134,26 +134,28 @@ static PGTransactionStatusType sim_transaction_status(const PGconn *conn)
     return replica >= 0 && disk_dead(replica) ? PQTRANS_UNKNOWN : PQtransactionStatus(conn);
 }
 
-/* The backend's table is its own object, writable: it is filled when libpq is opened. */
-int postgres_init(const char *keywords)
+/* Instead of csrc/backend/postgres/libpq.c: what a process does when it dies is done to its connections. */
+int pg_libpq(void *library, pg_libpq_table *out, csync_error *err)
 {
-    csync_error err = CSYNC_ERROR_INIT;
-    const pg_libpq_table *found;
-    pg_libpq_table *table;
+#define ENTRY(name) .name = name,
+    static const pg_libpq_table real = {PG_FUNCTIONS(ENTRY)};
+#undef ENTRY
 
-    if (pg_libpq(&found, &err) != CSYNC_OK) {
-        fprintf(stderr, "sim: %s\n", err.message);
-        return -1;
-    }
+    (void)library;
+    (void)err;
+    *out = real;
+    out->PQconnectdb = sim_connect;
+    out->PQfinish = sim_finish;
+    out->PQexec = sim_exec;
+    out->PQexecParams = sim_exec_params;
+    out->PQstatus = sim_status;
+    out->PQtransactionStatus = sim_transaction_status;
+    return CSYNC_OK;
+}
+
+void postgres_init(const char *keywords)
+{
     server = keywords;
-    table = (pg_libpq_table *)(uintptr_t)found;
-    table->PQconnectdb = sim_connect;
-    table->PQfinish = sim_finish;
-    table->PQexec = sim_exec;
-    table->PQexecParams = sim_exec_params;
-    table->PQstatus = sim_status;
-    table->PQtransactionStatus = sim_transaction_status;
-    return 0;
 }
 
 /* ---- the application's connection ---- */

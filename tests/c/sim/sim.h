@@ -250,7 +250,7 @@ void end_rows(rows *q);
 int64_t ask_number(world *w, replica *r, const char *sql); /* the first value; -1: there is none */
 
 /* postgres.c: PostgreSQL databases */
-int postgres_init(const char *keywords); /* libpq's, of a private server; once */
+void postgres_init(const char *keywords); /* libpq's, of a private server; once */
 int postgres_create(world *w, replica *r); /* opens it too */
 void postgres_url(const replica *r, char *out, size_t size);
 void postgres_clock(const replica *r, int64_t ms);
