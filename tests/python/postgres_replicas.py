@@ -38,6 +38,7 @@ def make(home):
         def new(schema="", *tables, **options):
             name = f"test{next(_numbers)}"
             admin(f"CREATE DATABASE {name}")
+            stack.callback(admin, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # hundreds would fill the disk
             url = f"postgresql://postgres@/{name}?host={home}"
             session = _session(stack, url)
             if schema:

@@ -73,8 +73,8 @@ def test_what_a_cascade_deletes_is_captured(pg_replica):
 
 
 def test_a_role_without_rights_on_the_log_is_captured(pg_replica):
-    db = pg_replica(NOTES + "; CREATE ROLE clerk; GRANT INSERT ON note TO clerk", "note")
-    db.sql("SET ROLE clerk")
+    db = pg_replica(NOTES + "; CREATE ROLE cashier; GRANT INSERT ON note TO cashier", "note")
+    db.sql("SET ROLE cashier")
     db.sql("INSERT INTO note VALUES (1,'a',1)")
     db.sql("RESET ROLE")
     assert log(db) == ["insert 1"]

@@ -144,15 +144,15 @@ def test_a_backup_that_is_restored_in_its_place_is_the_same_replica_and_gets_bac
 
 
 def test_a_role_that_may_not_know_the_cluster_tells_copies_all_the_same(postgres):
-    do(postgres, "CREATE ROLE clerk LOGIN")
-    do(postgres, "CREATE DATABASE clerks OWNER clerk")
-    do(postgres, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", "clerks")
-    url = pg.url(postgres, "clerks")
-    with csync.open(url.replace("//postgres@", "//clerk@")) as by_clerk, csync.open(url) as by_admin:
-        assert by_clerk.origin == by_admin.origin
-    do(postgres, "CREATE DATABASE clerks2 TEMPLATE clerks")
-    with csync.open(pg.url(postgres, "clerks2").replace("//postgres@", "//clerk@")) as copied:
-        assert copied.origin != by_clerk.origin
+    do(postgres, "CREATE ROLE archivist LOGIN")
+    do(postgres, "CREATE DATABASE archivists OWNER archivist")
+    do(postgres, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", "archivists")
+    url = pg.url(postgres, "archivists")
+    with csync.open(url.replace("//postgres@", "//archivist@")) as by_archivist, csync.open(url) as by_admin:
+        assert by_archivist.origin == by_admin.origin
+    do(postgres, "CREATE DATABASE archivists2 TEMPLATE archivists")
+    with csync.open(pg.url(postgres, "archivists2").replace("//postgres@", "//archivist@")) as copied:
+        assert copied.origin != by_archivist.origin
 
 
 # ---- what was pending in it
