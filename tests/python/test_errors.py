@@ -515,7 +515,7 @@ def test_bad_options_of_a_sync(pair, options, error, text):
 @pytest.mark.parametrize("peer", [None, 5, "file.db", b"x", object(), {"fetch": None}])
 def test_a_peer_that_is_none(pair, peer):
     for method in (pair[0].sync, pair[0].pull, pair[0].push):
-        with refused((TypeError, csync.Unsupported), None, "", pair[0]):
+        with refused((TypeError, csync.InvalidValue), None, "", pair[0]):
             method(peer)
 
 

@@ -189,8 +189,8 @@ def test_pull_takes_only_and_push_gives_only(notes):
 
 def test_a_peer_must_be_one(notes):
     left, _ = notes
-    with pytest.raises(csync.Unsupported, match="not part of this version"):
-        left.sync("https://host/")
+    with pytest.raises(csync.InvalidValue, match='"notes.db" is no http:// or https:// URL.* csync.open'):
+        left.sync("notes.db")
     with pytest.raises(TypeError, match="peer must be"):
         left.sync(None)
 

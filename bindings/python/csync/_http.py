@@ -25,7 +25,10 @@ class Connection:
     def __init__(self, url, token):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise _errors.InvalidValue(f"{_shown(parts)} is no http:// or https:// URL of a server")
+            raise _errors.InvalidValue(
+                f"{_shown(parts)} is no http:// or https:// URL of a server; "
+                "csync.open opens a database that can be reached from here"
+            )
         if parts.username is not None or parts.password is not None:
             raise _errors.InvalidValue(f"{_shown(parts)}: say who you are with token=, not in the URL")
         if token and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
@@ -102,7 +105,7 @@ def _problem(answer):
 def _shown(parts):
     """The URL without what may be secret."""
     port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}" if parts.scheme else f'"{parts.path}"'
 
 
 def _wait(attempt, given):
