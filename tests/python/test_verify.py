@@ -153,6 +153,8 @@ def test_misuse_is_refused(pair):
     with pytest.raises(csync.InvalidValue, match="limit"):
         here.verify(here, limit=0)
     with pytest.raises(TypeError, match="peer"):
+        here.verify(None)
+    with pytest.raises(csync.InvalidValue, match="no http"):
         here.verify("peer")
     with pytest.raises(csync.InvalidValue, match="digest request"):
         here.digest("[")
