@@ -33,17 +33,24 @@ static int finish_open(csync **out, int rc, cs_backend *backend, const csync_ope
     return rc == CSYNC_OK ? cs_replica_create(out, backend, options->origin, err) : rc;
 }
 
+/* `database` is what is opened, under the name of its parameter. */
+static int begin_open(csync **out, const void *database, const char *name,
+                      const csync_open_options *options, csync_open_options *own, csync_error *err)
+{
+    cs_error_clear(err);
+    MISUSE_IF_NULL(out, err);
+    *out = NULL;
+    if (!database)
+        return cs_fail(err, CSYNC_EMISUSE, "%s is NULL", name);
+    return CS_OPTIONS_IN(own, options, err);
+}
+
 int csync_open(csync **out, const char *url, const csync_open_options *options, csync_error *err)
 {
     csync_open_options o;
     cs_backend *backend = NULL;
-    int rc;
+    int rc = begin_open(out, url, "url", options, &o, err);
 
-    cs_error_clear(err);
-    MISUSE_IF_NULL(out, err);
-    *out = NULL;
-    MISUSE_IF_NULL(url, err);
-    rc = CS_OPTIONS_IN(&o, options, err);
     if (rc != CSYNC_OK)
         return rc;
     if (!*url)
@@ -60,16 +67,11 @@ int csync_open_sqlite(csync **out, void *db, const void *api, const csync_open_o
 {
     csync_open_options o;
     cs_backend *backend = NULL;
-    int rc;
+    int rc = begin_open(out, db, "db", options, &o, err);
 
-    cs_error_clear(err);
-    MISUSE_IF_NULL(out, err);
-    *out = NULL;
-    MISUSE_IF_NULL(db, err);
-    rc = CS_OPTIONS_IN(&o, options, err);
     if (rc == CSYNC_OK)
         rc = cs_sqlite_attach(&backend, db, api, &o, err);
-    return rc == CSYNC_OK ? finish_open(out, rc, backend, &o, err) : rc;
+    return finish_open(out, rc, backend, &o, err);
 }
 
 int csync_open_postgres(csync **out, void *conn, void *library, const csync_open_options *options,
@@ -77,16 +79,11 @@ int csync_open_postgres(csync **out, void *conn, void *library, const csync_open
 {
     csync_open_options o;
     cs_backend *backend = NULL;
-    int rc;
+    int rc = begin_open(out, conn, "conn", options, &o, err);
 
-    cs_error_clear(err);
-    MISUSE_IF_NULL(out, err);
-    *out = NULL;
-    MISUSE_IF_NULL(conn, err);
-    rc = CS_OPTIONS_IN(&o, options, err);
     if (rc == CSYNC_OK)
         rc = cs_postgres_attach(&backend, conn, library, &o, err);
-    return rc == CSYNC_OK ? finish_open(out, rc, backend, &o, err) : rc;
+    return finish_open(out, rc, backend, &o, err);
 }
 
 void csync_close(csync *replica)

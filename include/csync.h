@@ -711,7 +711,7 @@ typedef struct csync_request {
     size_t header_count;
     const char *body; /* need not end in a NUL */
     size_t body_length;
-    int local; /* 1: it comes from this machine */
+    int local; /* 1: it comes from this machine; what a proxy has forwarded does not, whatever this says */
 } csync_request;
 
 typedef struct csync_response {

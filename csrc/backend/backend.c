@@ -71,3 +71,23 @@ int cs_origin_settle(char stored[CSYNC_ORIGIN_SIZE], const char *wanted, int *fr
         return cs_fail(err, CSYNC_EINVAL, "the database's origin is %s, not %s", stored, wanted);
     return CSYNC_OK;
 }
+
+int cs_item_settle(cs_item *item, const cs_head *head, cs_compare_content compare, void *ctx,
+                   int *wins, csync_error *err)
+{
+    cs_stamp mine = cs_change_stamp(item->change);
+    int deletes = item->change->pub.operation == CSYNC_DELETE, order = 0, rc = CSYNC_OK;
+
+    *wins = 0;
+    if (cs_stamp_compare(&mine, &head->stamp) != 0) {
+        item->status = CSYNC_LOST;
+        return CSYNC_OK;
+    }
+    if (deletes != head->deleted)
+        order = deletes ? 1 : -1;
+    else if (!deletes && !head->parked)
+        rc = compare(ctx, item, head, &order, err);
+    *wins = rc == CSYNC_OK && order > 0;
+    item->status = *wins ? 0 : order < 0 ? CSYNC_LOST : CSYNC_DUPLICATE;
+    return rc;
+}

@@ -319,6 +319,15 @@ int cs_backend_ranked(const cs_backend *b, cs_table ***out, csync_error *err);
 /* Fills order[*n] with the indexes of the items that are to be merged: parents before their children, then the deletes
  * the other way round. */
 int cs_items_order(const cs_item *items, size_t count, size_t *order, size_t *n, csync_error *err);
+/* The content of the item's change against its head's, which has the same stamp: *order as memcmp gives it, 0 also where
+ * they cannot be compared. */
+typedef int (*cs_compare_content)(void *ctx, const cs_item *item, const cs_head *head, int *order,
+                                  csync_error *err);
+/* The item's change has not beaten `head`. Equal stamps are one change, unless a copied database made two of it: then
+ * delete before row and the canonical payload decide. Sets the status; *wins 1: it takes the head's place after all, and
+ * the status is 0. */
+int cs_item_settle(cs_item *item, const cs_head *head, cs_compare_content compare, void *ctx,
+                   int *wins, csync_error *err);
 /* Appends the head of the item's row as a change. `payload` NULL: there is no row. CSYNC_ENOTFOUND: no head. */
 int cs_batch_add_head(csync_batch *batch, const cs_item *item, const cs_head *head,
                       const char *payload, csync_error *err);

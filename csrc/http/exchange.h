@@ -65,7 +65,7 @@ cs_reply *cs_reply_create(void); /* NULL: out of memory */
 void cs_reply_destroy(cs_reply *reply);
 /* `value` is copied. */
 int cs_reply_header(cs_reply *reply, const char *name, const char *value, csync_error *err);
-/* The body, a csync_malloc'ed text that becomes the reply's, with status 200 and its type. */
+/* What stands in reply->body is the answer, JSON. */
 int cs_reply_json(cs_reply *reply, int status, csync_error *err);
 /* Replaces whatever the reply holds by a problem document (RFC 9457): type urn:csync:TYPE. `why` (NULL: none) gives the
  * fields that a client needs to go on. */

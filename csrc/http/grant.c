@@ -30,14 +30,24 @@ static const char *bearer(const cs_exchange *x)
     return value + strspn(value, " ");
 }
 
-/* The hashes are compared whole, so that the time tells nothing of them. */
-static int is_for(const cs_exchange *x, const cs_grant *grant, const char *hash)
+static int covers(const cs_grant *grant, const cs_database *database)
 {
-    return CRYPTO_memcmp(grant->hash, hash, CSYNC_HASH_SIZE - 1) == 0 &&
-           (!grant->database[0] || !x->database || strcmp(grant->database, x->database->name) == 0);
+    return !grant->database[0] || !database || strcmp(grant->database, database->name) == 0;
 }
 
-/* Without grants whoever is on this machine may do everything, and nobody else anything. */
+/* What a proxy on this machine passes on comes from elsewhere. */
+static int is_local(const cs_exchange *x)
+{
+    static const char *const marks[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (cs_exchange_header(x, marks[i]))
+            return 0;
+    return x->request->local;
+}
+
+/* Without grants whoever is on this machine may do everything, and nobody else anything. Hashes are compared whole, so that
+ * the time tells nothing of them. */
 int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err)
 {
     const csync_api *api = x->api;
@@ -47,7 +57,7 @@ int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err)
 
     *status = 401;
     if (!api->grant_count) {
-        *status = x->request->local ? 0 : 401;
+        *status = is_local(x) ? 0 : 401;
         return CSYNC_OK;
     }
     if (!token)
@@ -55,9 +65,10 @@ int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err)
     rc = hash_of(token, hash, err);
     for (size_t i = 0; rc == CSYNC_OK && i < api->grant_count; i++) {
         const cs_grant *grant = &api->grants[i];
+        int same = CRYPTO_memcmp(grant->hash, hash, CSYNC_HASH_SIZE - 1) == 0;
 
-        known |= CRYPTO_memcmp(grant->hash, hash, CSYNC_HASH_SIZE - 1) == 0;
-        if (!x->grant && is_for(x, grant, hash) && (grant->may & may) == may)
+        known |= same;
+        if (!x->grant && same && covers(grant, x->database) && (grant->may & may) == may)
             x->grant = grant;
     }
     *status = x->grant ? 0 : known ? 403 : 401;

@@ -28,8 +28,10 @@ int cs_reply_header(cs_reply *reply, const char *name, const char *value, csync_
 {
     char *copy = cs_arena_copy(&reply->texts, value, strlen(value));
 
-    if (!copy || reply->pub.header_count == CS_HEADERS_MAX)
+    if (!copy)
         return cs_fail_nomem(err);
+    if (reply->pub.header_count == CS_HEADERS_MAX)
+        return cs_fail(err, CSYNC_EMISUSE, "a reply has more than %d headers", CS_HEADERS_MAX);
     reply->headers[reply->pub.header_count++] = (csync_header){name, copy};
     reply->pub.headers = reply->headers;
     return CSYNC_OK;

@@ -105,7 +105,7 @@ static int inherit(void *ctx, const cs_heard *heard, csync_error *err)
 {
     csync *c = ctx;
     asking a = {.about = heard};
-    int rc = CSYNC_OK;
+    int rc;
 
     if (!heard->ts || strcmp(heard->origin, c->backend->origin) == 0)
         return CSYNC_OK;
@@ -116,15 +116,12 @@ static int inherit(void *ctx, const cs_heard *heard, csync_error *err)
 int cs_heard_inherit(csync *c, const csync_batch *page, int64_t at, csync_error *err)
 {
     cs_heard maker = {.version = at};
+    int rc = CSYNC_OK;
 
     if (page->floor && page->origin) {
-        int rc;
-
         cs_text_copy(maker.origin, sizeof maker.origin, page->origin);
         (void)cs_time_parse(page->floor, strlen(page->floor), &maker.ts);
         rc = c->backend->ops->heard_put(c->backend, &maker, err);
-        if (rc != CSYNC_OK)
-            return rc;
     }
-    return page->heard ? cs_heard_each(page->heard, inherit, c, err) : CSYNC_OK;
+    return rc == CSYNC_OK && page->heard ? cs_heard_each(page->heard, inherit, c, err) : rc;
 }

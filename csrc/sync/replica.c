@@ -239,39 +239,6 @@ static int fold(csync *c, void *ctx, csync_error *err)
 /* What repairs of the schema and the first fold themselves log is seen by the second. */
 #define ENOUGH_FOLDS 2
 
-/* *ready 0: a write transaction has to bring tables or heads up to date first; it did if `has_folded`. */
-static int try_read(csync *c, cs_work work, void *ctx, int has_folded, int *ready, csync_error *err)
-{
-    cs_backend *b = c->backend;
-    int changed = 0, stale = 0;
-    int rc = b->ops->begin(b, 0, err);
-
-    if (rc == CSYNC_OK)
-        rc = b->ops->schema_changed(b, &changed, err);
-    if (rc == CSYNC_OK && !changed)
-        rc = b->ops->needs_fold(b, has_folded, &stale, err);
-    *ready = rc == CSYNC_OK && !changed && !stale;
-    if (*ready)
-        rc = work(c, ctx, err);
-    if (rc == CSYNC_OK)
-        rc = b->ops->commit(b, err);
-    if (rc != CSYNC_OK)
-        b->ops->rollback(b);
-    return rc;
-}
-
-int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err)
-{
-    int rc = check_free(c, err), ready = 0;
-
-    for (int tries = 0; rc == CSYNC_OK && !ready; tries++) {
-        rc = try_read(c, work, ctx, tries >= ENOUGH_FOLDS, &ready, err);
-        if (rc == CSYNC_OK && !ready)
-            rc = cs_replica_write(c, fold, NULL, err);
-    }
-    return rc;
-}
-
 int cs_replica_look(csync *c, cs_work work, void *ctx, csync_error *err)
 {
     cs_backend *b = c->backend;
@@ -286,6 +253,40 @@ int cs_replica_look(csync *c, cs_work work, void *ctx, csync_error *err)
         rc = b->ops->commit(b, err);
     if (rc != CSYNC_OK)
         b->ops->rollback(b);
+    return rc;
+}
+
+typedef struct reading {
+    cs_work work;
+    void *ctx;
+    int has_folded;
+    int ready; /* 0: a write transaction has to bring tables or heads up to date first */
+} reading;
+
+static int read_if_ready(csync *c, void *ctx, csync_error *err)
+{
+    reading *r = ctx;
+    cs_backend *b = c->backend;
+    int changed = 0, stale = 0;
+    int rc = b->ops->schema_changed(b, &changed, err);
+
+    if (rc == CSYNC_OK && !changed)
+        rc = b->ops->needs_fold(b, r->has_folded, &stale, err);
+    r->ready = rc == CSYNC_OK && !changed && !stale;
+    return r->ready ? r->work(c, r->ctx, err) : rc;
+}
+
+int cs_replica_read(csync *c, cs_work work, void *ctx, csync_error *err)
+{
+    reading r = {.work = work, .ctx = ctx};
+    int rc = CSYNC_OK;
+
+    for (int tries = 0; rc == CSYNC_OK && !r.ready; tries++) {
+        r.has_folded = tries >= ENOUGH_FOLDS;
+        rc = cs_replica_look(c, read_if_ready, &r, err);
+        if (rc == CSYNC_OK && !r.ready)
+            rc = cs_replica_write(c, fold, NULL, err);
+    }
     return rc;
 }
 

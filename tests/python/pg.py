@@ -33,9 +33,9 @@ def _where():
 
 
 @contextlib.contextmanager
-def server(*settings):
+def server(*settings, on_disk=False):
     """The directory of the socket of a server that runs until the end of the block."""
-    home = pathlib.Path(tempfile.mkdtemp(prefix="csync-pg-", dir=_where()))
+    home = pathlib.Path(tempfile.mkdtemp(prefix="csync-pg-", dir=None if on_disk else _where()))
     home.chmod(0o777)
     someone, bin = user(), programs()
 

@@ -1,6 +1,7 @@
 """The REST API behind a real HTTP server, and replicas that sync with its URL."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import socketserver
@@ -141,6 +142,41 @@ def test_a_server_that_is_not_there_is_a_network_error(pair, monkeypatch):
         client.sync("http://127.0.0.1:9")
 
 
+class Failing:
+    """Answers 503 so often, and counts."""
+
+    def __init__(self, api, times):
+        self.api, self.times, self.asked = api, times, 0
+
+    def wsgi(self, environ, start_response):
+        self.asked += 1
+        if self.asked > self.times:
+            return self.api.wsgi(environ, start_response)
+        start_response("503 Service Unavailable", [("Retry-After", "0"), ("Content-Length", "0")])
+        return [b""]
+
+
+@pytest.mark.parametrize("times", [0, 4, 5])
+def test_what_fails_for_a_moment_is_tried_again_five_times_in_all(pair, times):
+    server, client = pair
+    failing = Failing(csync.api(server), times)
+    with serving(failing) as url:
+        if times < 5:
+            client.sync(url)
+            assert server.hash() == client.hash()
+        else:
+            with pytest.raises(csync.Error, match="answered 503"):
+                client.sync(url)
+            assert failing.asked == 5
+
+
+def test_many_threads_ask_at_a_time(pair):
+    api = csync.api(pair[0])
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        states = list(pool.map(lambda _: ask(api, "GET", "/sync/state")[0], range(200)))
+    assert states == [200] * 200
+
+
 @pytest.mark.parametrize(
     "url, message",
     [
@@ -211,6 +247,12 @@ def test_without_tokens_only_this_machine_is_answered(pair):
     status, problem, headers = ask(api, "GET", "/sync/state", local=False)
     assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
     assert problem["type"] == "urn:csync:unauthorized"
+
+
+def test_what_a_proxy_of_this_machine_forwards_is_not_local(pair):
+    api = csync.api(pair[0])
+    for mark in ("X-Forwarded-For", "forwarded", "X-Real-IP", "Via"):
+        assert ask(api, "GET", "/sync/state", headers=[(mark, "192.0.2.1")])[0] == 401
 
 
 # ---- requests

@@ -12,7 +12,7 @@ import pytest
 
 import csync
 import kill_points
-import pg
+import postgres_replicas
 from test_kill_sweep import Head, check_file, heads_of, rows_of, script, take
 
 SCHEMA = """
@@ -83,11 +83,8 @@ def query(url, statement):
 
 @pytest.fixture(scope="module")
 def postgres():
-    if pg.programs() is None:
-        print("\nPostgreSQL is not installed: NOTHING of its backend is tested", file=sys.__stderr__)
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    with pg.server() as home:
-        yield home
+    """A server of its own: where one of its processes is killed all of them begin anew."""
+    yield from postgres_replicas.start()
 
 
 class World:

@@ -1,8 +1,10 @@
 """csync.api: the REST API as a function, and as a WSGI or ASGI application."""
 
+import asyncio
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from csync import _csync
 from csync._errors import InvalidValue
@@ -29,7 +31,8 @@ class Grant:
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request: `query` as it stands in the URL, headers as pairs. local: it comes from this machine."""
+    """An HTTP request: `query` as it stands in the URL, headers as pairs. local: it comes from this machine (what
+    a proxy has forwarded does not)."""
 
     method: str
     path: str
@@ -100,15 +103,13 @@ class Api(_csync.Api):
             )
         )
         start_response(
-            f"{response.status} {_reason(response.status)}",
+            f"{response.status} {HTTPStatus(response.status).phrase}",
             [*response.headers, ("Content-Length", str(len(response.body)))],
         )
         return [response.body]
 
     async def asgi(self, scope, receive, send):
         """An ASGI 3 application."""
-        import asyncio
-
         if scope["type"] != "http":
             return
         body, more = b"", True
@@ -130,12 +131,6 @@ class Api(_csync.Api):
         headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
-
-
-def _reason(status):
-    from http import HTTPStatus
-
-    return HTTPStatus(status).phrase
 
 
 def api(databases, *, grants=(), max_body=0):

@@ -615,8 +615,7 @@ static int attempt(bulk *k, csync_error *err)
         cs_row_list_cut(&k->b->kept, kept);
     if (rc == CSYNC_OK && k->refused)
         rc = pg_exec(k->b, "ROLLBACK TO SAVEPOINT csync_bulk", err);
-    if (r)
-        pg_clear(k->b, r);
+    pg_clear(k->b, r);
     return rc == CSYNC_OK ? pg_exec(k->b, "RELEASE SAVEPOINT csync_bulk", err) : rc;
 }
 
@@ -639,8 +638,7 @@ int pg_bulk(cs_pg *b, cs_item *items, const size_t *order, size_t count, const c
     }
     for (size_t i = 0; i < k.group_count; i++)
         free_group(&k.groups[i]);
-    if (k.seen)
-        pg_clear(b, k.seen);
+    pg_clear(b, k.seen);
     cs_free(k.params);
     cs_buf_free(&k.sql);
     cs_buf_free(&k.text);

@@ -13,9 +13,6 @@
 static const char *const events[] = {"insert", "update", "delete", "truncate"};
 enum { EVENTS = 4, TRUNCATE = 3 };
 
-#define LOG_ENTRY                                                                                  \
-    "INSERT INTO csync._sync_log(table_name,pk_value,operation,payload,timestamp,ts) SELECT "
-
 static void put_function_name(cs_buf *s, int64_t id)
 {
     cs_buf_printf(s, "csync._sync_capture_%lld()", (long long)id);
@@ -29,17 +26,25 @@ void pg_put_shape_sql(cs_buf *s, const char *oid)
                   oid);
 }
 
-/* Entries of the rows in `from` (with alias x). */
+/* An entry of a row with alias x, up to its operation. */
+static void put_entry(cs_buf *s, const cs_table *t)
+{
+    cs_buf_puts(
+        s, "INSERT INTO csync._sync_log(table_name,pk_value,operation,payload,timestamp,ts) SELECT ");
+    cs_put_literal(s, t->name);
+    cs_buf_puts(s, ",");
+    cs_buf_puts(s, ((pg_table *)t->prepared)->key_sql);
+    cs_buf_puts(s, ",");
+}
+
+/* Entries of the rows in `from`. */
 static void put_entries(cs_buf *s, const cs_table *t, const char *operation, const char *from)
 {
     const pg_table *p = t->prepared;
     int payload = t->capture == CSYNC_CAPTURE_FULL && strcmp(operation, "delete") != 0;
 
-    cs_buf_puts(s, LOG_ENTRY);
-    cs_put_literal(s, t->name);
-    cs_buf_puts(s, ",");
-    cs_buf_puts(s, p->key_sql);
-    cs_buf_printf(s, ",'%s',", operation);
+    put_entry(s, t);
+    cs_buf_printf(s, "'%s',", operation);
     cs_buf_puts(s, payload ? p->row_sql : "NULL");
     cs_buf_printf(s, ",csync._sync_time(v_ts),v_ts FROM %s x", from);
 }
@@ -74,11 +79,8 @@ static void put_truncate(cs_buf *s, const cs_table *t)
 {
     cs_buf sql = {0};
 
-    cs_buf_puts(&sql, LOG_ENTRY);
-    cs_put_literal(&sql, t->name);
-    cs_buf_puts(&sql, ",");
-    cs_buf_puts(&sql, ((pg_table *)t->prepared)->key_sql);
-    cs_buf_puts(&sql, ",'delete',NULL,csync._sync_time($1),$1 FROM ");
+    put_entry(&sql, t);
+    cs_buf_puts(&sql, "'delete',NULL,csync._sync_time($1),$1 FROM ");
     cs_buf_puts(s, "  EXECUTE ");
     put_quoted(s, &sql);
     cs_buf_puts(s, "||TG_RELID::regclass||' x' USING v_ts;\n");
@@ -91,11 +93,8 @@ static void put_by_presence(cs_buf *s, const cs_table *t)
     cs_buf sql = {0}, keys = {0};
 
     cs_put_key_list(&keys, t, "");
-    cs_buf_puts(&sql, LOG_ENTRY);
-    cs_put_literal(&sql, t->name);
-    cs_buf_puts(&sql, ",");
-    cs_buf_puts(&sql, ((pg_table *)t->prepared)->key_sql);
-    cs_buf_puts(&sql, ",CASE WHEN EXISTS(SELECT 1 FROM ");
+    put_entry(&sql, t);
+    cs_buf_puts(&sql, "CASE WHEN EXISTS(SELECT 1 FROM ");
     cs_buf_puts(s, "  EXECUTE ");
     put_quoted(s, &sql);
     cs_buf_puts(s, "||coalesce(pg_partition_root(TG_RELID),TG_RELID)::regclass||");

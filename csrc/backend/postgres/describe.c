@@ -46,8 +46,8 @@ void pg_forget_all(cs_pg *b)
     "CASE " n ".nspname WHEN 'public' THEN " c ".relname ELSE " n ".nspname||'.'||" c ".relname END"
 #define WIRE_NAME WIRE_NAME_OF("c", "n")
 
-/* Why it cannot be tracked; columns: oid, kind, root of the partition, persistence, whether rows are inherited, name, the GRANT without which its schema
- * is closed to this role. */
+/* Why it cannot be tracked; columns: oid, kind, root of the partition, persistence, whether rows are inherited, name, the
+ * GRANT without which its schema is closed to this role. */
 static int check_kind(cs_pg *b, const PGresult *r, const char *table, csync_error *err)
 {
     const char *root = pg_cell(b, r, 0, 2);
@@ -83,7 +83,8 @@ static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_e
                       "q.oid=pg_partition_root(c.oid)) END,c.relpersistence,c.relkind='r' AND NOT "
                       "c.relispartition AND EXISTS(SELECT 1 FROM pg_inherits i WHERE c.oid IN "
                       "(i.inhrelid,i.inhparent)),quote_ident(n.nspname)||'.'||quote_ident(c.relname),"
-                      "CASE WHEN NOT has_schema_privilege(n.oid,'USAGE') THEN 'GRANT USAGE ON SCHEMA '||quote_ident(n.nspname)||' TO '||quote_ident(current_user) END FROM "
+                      "CASE WHEN NOT has_schema_privilege(n.oid,'USAGE') THEN 'GRANT USAGE ON SCHEMA '||"
+                      "quote_ident(n.nspname)||' TO '||quote_ident(current_user) END FROM "
                       "pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace WHERE c.relkind IN "
                       "('r','p','v','m','f') AND n.nspname<>'csync' AND " WIRE_NAME
                       "=$1 ORDER BY n.nspname='public' DESC LIMIT 1",
@@ -156,7 +157,7 @@ static int has_no_text_of_its_own(const char *type)
     return strcmp(type, "money") == 0 || strncmp(type, "reg", 3) == 0;
 }
 
-/* How much of a value the column keeps. Of a domain it is not known. */
+/* How much of a value the column keeps. */
 static void read_limits(pg_column *c, enum pg_kind kind, const char *type, const char *declared)
 {
     const char *open = strchr(declared, '('), *comma = strchr(declared, ',');
@@ -164,17 +165,13 @@ static void read_limits(pg_column *c, enum pg_kind kind, const char *type, const
     c->single = strcmp(type, "float4") == 0;
     c->length = kind == PG_TEXT && open ? strtol(open + 1, NULL, 10) : -1;
     c->scale = kind == PG_NUMERIC && open ? (comma ? strtol(comma + 1, NULL, 10) : 0) : -1;
-    if (kind == PG_TEXT && !open)
-        c->length =
-            strcmp(declared, "text") == 0 || strcmp(declared, "character varying") == 0 ? -1 : 0;
-    if (kind == PG_NUMERIC && !open)
-        c->scale = strcmp(declared, "numeric") == 0 ? -1 : 0;
 }
 
 static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_error *err)
 {
     pg_table *p = t->prepared;
     cs_column *c = &t->columns[t->count];
+    pg_column *more = &p->columns[t->count];
     const char *type = pg_cell(b, r, row, 2);
 
     if (has_no_text_of_its_own(type))
@@ -189,15 +186,14 @@ static int add_column(cs_pg *b, cs_table *t, const PGresult *r, int row, csync_e
     c->affinity = affinity_of(p->kinds[t->count]);
     c->key = (size_t)pg_cell_int(b, r, row, 3);
     c->fallback = pg_cell(b, r, row, 5) ? cs_strdup(pg_cell(b, r, row, 5)) : NULL;
-    p->columns[t->count].cast = cs_strdup(pg_cell(b, r, row, 7));
-    p->columns[t->count].sequence = pg_cell(b, r, row, 4) ? cs_strdup(pg_cell(b, r, row, 4)) : NULL;
+    more->cast = cs_strdup(pg_cell(b, r, row, 7));
+    more->sequence = pg_cell(b, r, row, 4) ? cs_strdup(pg_cell(b, r, row, 4)) : NULL;
     p->has_sequence |= pg_cell(b, r, row, 4) != NULL;
     p->reads_back |= pg_cell(b, r, row, 8)[0] == 't';
-    read_limits(&p->columns[t->count], p->kinds[t->count], type, pg_cell(b, r, row, 6));
+    read_limits(more, p->kinds[t->count], type, pg_cell(b, r, row, 6));
     t->count++;
-    if (!c->name || !c->type || !c->collation || !p->columns[t->count - 1].cast ||
-        (pg_cell(b, r, row, 5) && !c->fallback) ||
-        (pg_cell(b, r, row, 4) && !p->columns[t->count - 1].sequence))
+    if (!c->name || !c->type || !c->collation || !more->cast ||
+        (pg_cell(b, r, row, 5) && !c->fallback) || (pg_cell(b, r, row, 4) && !more->sequence))
         return cs_fail_nomem(err);
     if (c->key)
         t->key_count++;

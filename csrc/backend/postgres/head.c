@@ -147,8 +147,7 @@ int pg_heads_get(cs_backend *base, cs_item *items, size_t count, csync_error *er
         rc = find_heads(b, list, n, 0, &r, err);
     for (int i = 0; rc == CSYNC_OK && r && i < pg_rows(b, r); i++)
         rc = read_head(b, r, i, &list[pg_cell_int(b, r, i, 11) - 1]->head, NULL, err);
-    if (r)
-        pg_clear(b, r);
+    pg_clear(b, r);
     cs_free(list);
     return rc;
 }
@@ -179,8 +178,7 @@ int pg_heads_compare(cs_pg *b, cs_item *const *list, size_t count, csync_error *
         else if (rc == CSYNC_OK && order == 0 && is_head(item, &head, pg_cell(b, r, i, 12)))
             item->status = CSYNC_DUPLICATE;
     }
-    if (r)
-        pg_clear(b, r);
+    pg_clear(b, r);
     return rc;
 }
 

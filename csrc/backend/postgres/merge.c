@@ -90,9 +90,10 @@ static int head_content(merge *m, const cs_item *item, const cs_head *head, cs_b
 }
 
 /* The change's content against the head's, both in canonical form. */
-static int compare_content(merge *m, const cs_item *item, const cs_head *head, int *order,
+static int compare_content(void *ctx, const cs_item *item, const cs_head *head, int *order,
                            csync_error *err)
 {
+    merge *m = ctx;
     cs_buf ours = {0};
     int found = 0, whole = 0;
     int rc = is_whole(m, item, &whole, err);
@@ -106,30 +107,14 @@ static int compare_content(merge *m, const cs_item *item, const cs_head *head, i
     return rc;
 }
 
-/* The head was not beaten. Equal stamps are one change, unless a copied database made two of it: then delete before
- * row and the canonical payload decide. */
 static int settle_loser(merge *m, cs_item *item, int64_t version, int *won, csync_error *err)
 {
-    cs_stamp mine = cs_change_stamp(item->change);
-    int deletes = item->change->pub.operation == CSYNC_DELETE, order = 0;
     cs_head head;
     int rc = pg_head_get(m->b, item->table, &head, NULL, err);
 
-    if (rc != CSYNC_OK)
-        return rc;
-    if (cs_stamp_compare(&mine, &head.stamp) != 0) {
-        item->status = CSYNC_LOST;
-        return CSYNC_OK;
-    }
-    item->status = CSYNC_DUPLICATE;
-    if (deletes != head.deleted)
-        order = deletes ? 1 : -1;
-    else if (!deletes && !head.parked)
-        rc = compare_content(m, item, &head, &order, err);
-    if (rc != CSYNC_OK || order == 0)
-        return rc;
-    item->status = order < 0 ? CSYNC_LOST : 0;
-    return order < 0 ? CSYNC_OK : take_head(m, item, version, 1, won, err);
+    if (rc == CSYNC_OK)
+        rc = cs_item_settle(item, &head, compare_content, m, won, err);
+    return rc == CSYNC_OK && *won ? take_head(m, item, version, 1, won, err) : rc;
 }
 
 /* The newest entry that a local writer has made for the row at hand since the log was folded; 0: none. */

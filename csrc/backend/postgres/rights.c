@@ -39,8 +39,8 @@ int pg_check_rights_to_use(cs_pg *b, csync_error *err)
         " WHERE NOT has_schema_privilege($1::text,'USAGE') UNION ALL SELECT 'GRANT SELECT, INSERT, UPDATE, "
         "DELETE ON ALL TABLES IN SCHEMA csync TO '||" ME " WHERE EXISTS(SELECT 1 FROM pg_class c,"
         "unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p WHERE c.relnamespace=(SELECT oid FROM pg_namespace "
-        "WHERE nspname=$1) AND (c.relkind='r' OR c.relkind='v' AND p='SELECT') AND NOT has_table_privilege(c.oid,p)) UNION ALL "
-        "SELECT 'GRANT ALL ON ALL SEQUENCES IN SCHEMA csync TO '||" ME
+        "WHERE nspname=$1) AND (c.relkind='r' OR c.relkind='v' AND p='SELECT') AND NOT "
+        "has_table_privilege(c.oid,p)) UNION ALL SELECT 'GRANT ALL ON ALL SEQUENCES IN SCHEMA csync TO '||" ME
         " WHERE EXISTS(SELECT 1 FROM pg_class c WHERE c.relnamespace=(SELECT oid FROM pg_namespace WHERE "
         "nspname=$1) AND CASE c.relkind WHEN 'S' THEN NOT (has_sequence_privilege(c.oid,'USAGE') AND "
         "has_sequence_privilege(c.oid,'SELECT')) END)) x(g)",
@@ -60,7 +60,8 @@ int pg_check_rights(cs_pg *b, const cs_table *t, csync_error *err)
         "quote_ident(n.nspname)||'.'||quote_ident(s.relname)||' TO '||" ME
         " FROM c JOIN pg_depend d ON d.refobjid=c.oid AND d.classid='pg_class'::regclass AND d.deptype IN ('a',"
         "'i') JOIN pg_class s ON s.oid=d.objid AND s.relkind='S' JOIN pg_namespace n ON n.oid=s.relnamespace "
-        "WHERE CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid,'UPDATE') END UNION ALL SELECT 'GRANT CREATE ON SCHEMA csync TO "
-        "'||" ME " WHERE NOT has_schema_privilege('csync','CREATE')) x(g)",
+        "WHERE CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid,'UPDATE') END UNION ALL SELECT "
+        "'GRANT CREATE ON SCHEMA csync TO '||" ME
+        " WHERE NOT has_schema_privilege('csync','CREATE')) x(g)",
         ((pg_table *)t->prepared)->name, "track this table", err);
 }

@@ -120,7 +120,8 @@ int pg_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
     pg_text(&a, peer);
     rc = pg_run(
         b,
-        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked FROM csync._sync_peers WHERE peer=$1",
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked FROM csync._sync_peers "
+        "WHERE peer=$1",
         &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r)) {
         out->id = pg_cell_int(b, r, 0, 0);
@@ -151,8 +152,8 @@ int pg_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     rc = pg_query_int(
         b,
         "INSERT INTO csync._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,"
-        "unheard,heard,asked,last_seen) VALUES($1,$2,$3,$4,$5,$6,$7,$8,csync._sync_time(csync._sync_wall())) ON "
-        "CONFLICT(peer) DO UPDATE SET pulled=excluded.pulled,"
+        "unheard,heard,asked,last_seen) VALUES($1,$2,$3,$4,$5,$6,$7,$8,"
+        "csync._sync_time(csync._sync_wall())) ON CONFLICT(peer) DO UPDATE SET pulled=excluded.pulled,"
         "pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
         "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,heard=excluded.heard,asked=excluded.asked,"
         "last_seen=excluded.last_seen RETURNING id",

@@ -95,7 +95,6 @@ static int create_triggers(cs_pg *b, const cs_table *t, csync_error *err)
 {
     cs_buf sql = {0};
 
-    cs_buf_puts(&sql, "SET LOCAL client_min_messages=warning;");
     pg_trigger_sql(&sql, t);
     return pg_exec_buf(b, &sql, err);
 }
@@ -233,7 +232,6 @@ int pg_untrack(cs_backend *base, const char *table, csync_error *err)
                       &found, err);
     if (rc == CSYNC_OK && !found)
         return cs_fail(err, CSYNC_ENOTFOUND, "table \"%s\" is not tracked", table);
-    cs_buf_puts(&sql, "SET LOCAL client_min_messages=warning;");
     pg_drop_trigger_sql(&sql, id);
     cs_buf_printf(&sql, ";DELETE FROM csync._sync_rows WHERE table_id=%lld", (long long)id);
     pg_forget_all(b);

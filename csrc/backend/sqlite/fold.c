@@ -10,8 +10,8 @@ static int folded_version(cs_sqlite *b, int64_t *out, csync_error *err)
     return sq_state_int(b, "folded_version", out, err);
 }
 
-/* What was parked may fit into tables that have changed: the transaction that noticed need not have tried. */
-/* Nobody writes in the moment between the two transactions for ever. */
+/* What was parked may fit into tables that have changed: the transaction that noticed need not have tried. What was
+ * written since this call has folded is folded too: rows and heads are read together. */
 int sq_needs_fold(cs_backend *base, int has_folded, int *needed, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;

@@ -25,6 +25,7 @@ typedef struct merge {
     size_t singly; /* changes of `order` before this one go singly */
     size_t setback; /* how many did after the last bulk that failed */
     size_t done;
+    int decoded; /* the payload of the change at hand is in b->cells */
 } merge;
 
 static int tick(merge *m, csync_error *err)
@@ -53,7 +54,7 @@ static int take_head(merge *m, cs_item *item, int force, int *won, csync_error *
 
 /* The head's content as it came, where the log still has it: a column of another type may have changed what
  * the row holds. Else the row. *found 0: neither. */
-static int head_content(merge *m, cs_item *item, const cs_head *head, cs_buf *out, int *found,
+static int head_content(merge *m, const cs_item *item, const cs_head *head, cs_buf *out, int *found,
                         csync_error *err)
 {
     csync_batch *logged = cs_batch_create();
@@ -75,16 +76,17 @@ static int head_content(merge *m, cs_item *item, const cs_head *head, cs_buf *ou
     return rc;
 }
 
-/* The change's content against the head's, both in canonical form. A change that lacks columns of ours, or
- * has others, comes from another schema and is the same change all the same. */
-static int compare_content(merge *m, cs_item *item, const cs_head *head, int *order, csync_error *err)
+/* Both in canonical form. A change that was not decoded, lacks columns of ours or has others comes from another schema and
+ * is the same change all the same. */
+static int compare_content(void *ctx, const cs_item *item, const cs_head *head, int *order,
+                           csync_error *err)
 {
+    merge *m = ctx;
     cs_buf ours = {0};
     int found = 0;
     int rc;
 
-    *order = 0;
-    if (!sq_is_whole(m->b, item->table))
+    if (!m->decoded || !sq_is_whole(m->b, item->table))
         return CSYNC_OK;
     rc = head_content(m, item, head, &ours, &found, err);
     if (rc == CSYNC_OK && found)
@@ -94,30 +96,14 @@ static int compare_content(merge *m, cs_item *item, const cs_head *head, int *or
     return rc;
 }
 
-/* The head was not beaten. Equal stamps are one change, unless a copied file made two of it: then delete
- * before row and the canonical payload decide. */
-static int settle_loser(merge *m, cs_item *item, int decoded, int *won, csync_error *err)
+static int settle_loser(merge *m, cs_item *item, int *won, csync_error *err)
 {
-    cs_stamp mine = cs_change_stamp(item->change);
-    int deletes = item->change->pub.operation == CSYNC_DELETE, order = 0;
     cs_head head;
     int rc = sq_head_get(m->b, item->table, &head, NULL, err);
 
-    if (rc != CSYNC_OK)
-        return rc;
-    if (cs_stamp_compare(&mine, &head.stamp) != 0) {
-        item->status = CSYNC_LOST;
-        return CSYNC_OK;
-    }
-    item->status = CSYNC_DUPLICATE;
-    if (deletes != head.deleted)
-        order = deletes ? 1 : -1;
-    else if (!deletes && !head.parked && decoded)
-        rc = compare_content(m, item, &head, &order, err);
-    if (rc != CSYNC_OK || order == 0)
-        return rc;
-    item->status = order < 0 ? CSYNC_LOST : 0;
-    return order < 0 ? CSYNC_OK : take_head(m, item, 1, won, err);
+    if (rc == CSYNC_OK)
+        rc = cs_item_settle(item, &head, compare_content, m, won, err);
+    return rc == CSYNC_OK && *won ? take_head(m, item, 1, won, err) : rc;
 }
 
 static int log_winner(merge *m, cs_item *item, csync_error *err)
@@ -189,6 +175,7 @@ static int merge_item(merge *m, size_t index, csync_error *err)
         cs_error_copy(err, &why);
     if (rc != CSYNC_OK || item->status)
         return rc;
+    m->decoded = !reason;
     rc = take_head(m, item, item->force || !CS_RULE(BEATS), &won, err);
     if (rc == CSYNC_EDB && (m->b->native & 0xff) == SQLITE_MISMATCH) {
         item->table = NULL; /* a text as key of an INTEGER PRIMARY KEY: no row here can have it */
@@ -196,7 +183,7 @@ static int merge_item(merge *m, size_t index, csync_error *err)
         return CSYNC_OK;
     }
     if (rc == CSYNC_OK && !won)
-        rc = settle_loser(m, item, !reason, &won, err);
+        rc = settle_loser(m, item, &won, err);
     if (rc != CSYNC_OK || !won)
         return rc;
     if (m->b->any_parked)
