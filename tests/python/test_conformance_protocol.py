@@ -212,6 +212,7 @@ def test_a_stale_client_comes_back_with_its_edits(world):
 
 
 def test_deletes_made_offline_are_not_forgotten_before_they_are_pushed(world):
+    """However long the device was away: it is the device that goes to the server, not the server to the device."""
     server, device = world.notes()
     put(server, 1, 2)
     device.sync(server)
@@ -226,6 +227,7 @@ def test_deletes_made_offline_are_not_forgotten_before_they_are_pushed(world):
 
 
 def test_a_peer_that_was_given_every_row_has_not_heard_of_the_deletes_that_are_forgotten(world):
+    """Pushing all rows that are left moves the peer's position past a delete that it was never told of."""
     first, second, third = world.notes(3)
     put(first, 1, 2)
     second.sync(first)
@@ -359,6 +361,10 @@ def test_a_session_is_told_what_the_peer_refused(trimmed):
         except csync.FullResyncRequired as refusal:
             session.refused(refusal)
     assert session.result.resyncs == 1 and newcomer.hash() == server.hash()
+    with pytest.raises(csync.Misuse):
+        session.refused(csync.FullResyncRequired("again"))
+    with pytest.raises(ZeroDivisionError):
+        session.refused(ZeroDivisionError())
 
 
 def test_positions_that_no_log_gave_out(world):
@@ -403,11 +409,13 @@ def test_a_push_from_the_future_is_refused_before_anything_is_stored(world):
     batch = csync.Batch([change(1, timestamp="2099-01-01T00:00:00Z")], origin="peer", to_version=1)
     with pytest.raises(csync.ClockSkewError, match="set its clock") as caught:
         server.apply(batch)
+    assert caught.value.code == "CSYNC_ECLOCK"
     assert caught.value.actual.startswith("2099") and caught.value.expected < "2099"
     assert count_notes(server) == 0 and server.state.max_version == 0
 
 
 def test_a_pull_from_the_future_is_taken_and_reported(world):
+    """A slow clock must not lock its owner out."""
     left, right = world.notes()
     right.other(spelled(right, "clock two hours ahead"))
     put(right, 1)

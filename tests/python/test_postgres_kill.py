@@ -5,7 +5,6 @@ no lock and no setting stays behind, and syncing goes on from there. Each point 
 import contextlib
 import json
 import subprocess
-import sys
 import time
 
 import pytest
