@@ -1,18 +1,16 @@
 """Subscriptions to a PostgreSQL database: told of whoever commits, and nothing is asked of the writers."""
 
-import asyncio
 import select
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 
 import pytest
 
 import csync
 import pg
-from note_table import NOTE, in_background
+from note_table import NOTE
 
 WRITER_TAG = "x'5359'::bigint"
 CSYNC_WRITERS_LOCK = "SELECT pg_advisory_xact_lock(x'5358'::bigint<<48)"
@@ -125,18 +123,6 @@ def test_a_row_or_a_table_of_any_schema_is_all_that_comes(db):
 # ---- from where
 
 
-def test_it_resumes_after_a_version_and_by_id(db):
-    db.sql("INSERT INTO note VALUES (1, 'a', 0)")
-    with db.subscribe(since=0, id="worker") as feed:
-        assert feed.id == "worker"
-        assert keys(feed.next(0)) == [("insert", 1)]
-        assert feed.next(0) is None
-        version = feed.version
-    db.sql("INSERT INTO note VALUES (2, 'b', 0)")
-    with db.subscribe(since=version) as again, db.subscribe(id="worker") as worker:
-        assert keys(again.next(0)) == keys(worker.next(0)) == [("insert", 2)]
-
-
 def test_an_id_goes_on_after_kill_where_its_process_was(db):
     work = """
         import csync, os, signal, sys
@@ -185,27 +171,6 @@ def test_a_slow_subscriber_gets_a_row_once(db):
         assert batch[1].payload["votes"] == 20
 
 
-def test_what_cannot_be_subscribed_to_is_refused(db):
-    with pytest.raises(csync.NotFound):
-        db.subscribe("nothing")
-    with pytest.raises(csync.InvalidValue):
-        db.subscribe("note", {"body": "a"})
-    with pytest.raises(csync.InvalidValue):
-        db.subscribe(since=1000)
-    with db.subscribe("note", id="worker"), pytest.raises(csync.InvalidValue, match="another table or row"):
-        db.subscribe(id="worker")
-
-
-def test_a_trimmed_log_asks_for_a_full_resync(db):
-    db.sql("INSERT INTO note VALUES (1, 'a', 0), (2, 'b', 0), (3, 'c', 0)")
-    assert db.state.max_version == 3
-    db.register_client("reader", 3)
-    db.purge()
-    with db.subscribe(since=1) as feed, pytest.raises(csync.FullResyncRequired) as error:
-        feed.next(0)
-    assert error.value.version == 2
-
-
 def test_it_is_remembered_until_it_expires(db):
     def remembered():
         return db.sql("SELECT subscription_id FROM csync._sync_subscriptions ORDER BY 1")
@@ -238,67 +203,6 @@ def test_a_commit_of_this_handle_makes_it_readable_at_once(db):
         db.execute("INSERT INTO note VALUES (1, 'a', 0)")
         assert select.select([feed], [], [], 0)[0]
         assert keys(feed.next(0)) == [("insert", 1)]
-
-
-def test_select_waits_for_it(db):
-    with db.subscribe("note") as feed:
-        assert feed.next(0) is None
-        threading.Timer(0.1, db.sql, ("INSERT INTO note VALUES (1, 'a', 0)",)).start()
-        while (batch := feed.next(0)) is None:
-            assert select.select([feed], [], [], 10)[0]
-        assert keys(batch) == [("insert", 1)]
-
-
-def test_an_async_iterator_needs_no_thread(db):
-    async def main():
-        seen, threads = [], threading.active_count()
-
-        async def listen():
-            async for change in feed:
-                seen.append(change.pk["id"])
-                if len(seen) == 3:
-                    return
-
-        with db.subscribe("note") as feed:
-            task = asyncio.create_task(listen())
-            for i in range(3):
-                await asyncio.sleep(0.03)
-                db.sql(f"INSERT INTO note VALUES ({i}, 'a', 0)")
-            await asyncio.wait_for(task, 20)
-            assert threading.active_count() == threads
-        return seen
-
-    assert asyncio.run(main()) == [0, 1, 2]
-
-
-def test_others_use_the_replica_while_one_waits(db):
-    with db.subscribe("note") as feed:
-        thread, results = in_background(lambda: feed.next(30))
-        time.sleep(0.05)
-        assert db.execute("SELECT count(*) FROM note") == [(0,)]
-        with pytest.raises(csync.BusyError):
-            feed.next(0)
-        db.execute("INSERT INTO note VALUES (1, 'a', 0)")
-        thread.join()
-        assert keys(results[0]) == [("insert", 1)]
-
-
-@pytest.mark.parametrize(
-    ("end", "error"),
-    [
-        (lambda db, feed: db.cancel(), csync.Cancelled),
-        (lambda db, feed: db.close(), csync.Misuse),
-        (lambda db, feed: feed.close(), csync.Misuse),
-    ],
-    ids=["cancel", "close the replica", "close the subscription"],
-)
-def test_a_wait_is_ended_by_another_thread(db, end, error):
-    with db.subscribe("note") as feed:
-        thread, results = in_background(feed.next)
-        time.sleep(0.1)
-        end(db, feed)
-        thread.join()
-        assert type(results[0]) is error
 
 
 def test_a_writer_of_csync_that_is_long_at_work_is_no_failure(db):

@@ -2,12 +2,10 @@
 
 import asyncio
 import gc
-import select
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 
 import pytest
@@ -100,18 +98,6 @@ def test_a_row_is_named_by_a_dict_or_by_json(db):
         assert keys(by_dict.next(5)) == keys(by_text.next(5)) == [("insert", 2)]
 
 
-def test_it_resumes_after_a_version_and_by_id(db):
-    db.execute("INSERT INTO note VALUES (1, 'a', 0)")
-    with db.subscribe(since=0, id="worker") as feed:
-        assert feed.id == "worker"
-        assert keys(feed.next(0)) == [("insert", 1)]
-        assert feed.next(0) is None
-        version = feed.version
-    db.execute("INSERT INTO note VALUES (2, 'b', 0)")
-    with db.subscribe(since=version) as again, db.subscribe(id="worker") as worker:
-        assert keys(again.next(0)) == keys(worker.next(0)) == [("insert", 2)]
-
-
 def test_version_is_that_of_the_change_given_last_and_the_rest_is_not_lost(db):
     db.execute("INSERT INTO note VALUES (1, 'a', 0), (2, 'b', 0), (3, 'c', 0)")
     with db.subscribe(since=0) as feed:
@@ -121,59 +107,7 @@ def test_version_is_that_of_the_change_given_last_and_the_rest_is_not_lost(db):
         assert feed.version == db.state.max_version
 
 
-def test_what_cannot_be_subscribed_to_is_refused(db):
-    with pytest.raises(csync.NotFound):
-        db.subscribe("nothing")
-    with pytest.raises(csync.InvalidValue):
-        db.subscribe("note", {"body": "a"})
-    with pytest.raises(csync.InvalidValue):
-        db.subscribe(since=1000)
-    with pytest.raises(csync.InvalidValue):
-        db.subscribe(since=-1)
-
-
-def test_a_trimmed_log_asks_for_a_full_resync(db):
-    db.execute("INSERT INTO note VALUES (1, 'a', 0), (2, 'b', 0), (3, 'c', 0)")
-    db.register_client("reader", 3)
-    db.purge()
-    with db.subscribe(since=1) as feed, pytest.raises(csync.FullResyncRequired) as error:
-        feed.next(0)
-    assert error.value.version == 2
-
-
 # ---- Event loops
-
-
-def test_select_waits_for_it(db, sql):
-    with db.subscribe("note") as feed:
-        while feed.next(0.02):
-            pass
-        threading.Timer(0.1, sql, (db.path, "INSERT INTO note VALUES (1, 'a', 0)")).start()
-        while (batch := feed.next(0)) is None:
-            assert select.select([feed], [], [], 10)[0]
-        assert keys(batch) == [("insert", 1)]
-
-
-def test_an_async_iterator_needs_no_thread(db, sql):
-    async def main():
-        seen, threads = [], threading.active_count()
-
-        async def listen():
-            async for change in feed:
-                seen.append(change.pk["id"])
-                if len(seen) == 3:
-                    return
-
-        with db.subscribe("note") as feed:
-            task = asyncio.create_task(listen())
-            for i in range(3):
-                await asyncio.sleep(0.03)
-                sql(db.path, "INSERT INTO note VALUES (?, 'a', 0)", (i,))
-            await asyncio.wait_for(task, 20)
-            assert threading.active_count() == threads
-        return seen
-
-    assert asyncio.run(main()) == [0, 1, 2]
 
 
 def test_closing_ends_an_async_iteration_and_a_cancelled_task_leaves_no_reader(db):
@@ -200,36 +134,6 @@ def test_closing_ends_an_async_iteration_and_a_cancelled_task_leaves_no_reader(d
 
 
 # ---- Threads and Ctrl-C
-
-
-def test_others_use_the_replica_while_one_waits(db):
-    with db.subscribe("note") as feed:
-        thread, results = in_background(lambda: feed.next(30))
-        time.sleep(0.05)
-        assert db.execute("SELECT count(*) FROM note") == [(0,)]
-        with pytest.raises(csync.BusyError):
-            feed.next(0)
-        db.execute("INSERT INTO note VALUES (1, 'a', 0)")
-        thread.join()
-        assert keys(results[0]) == [("insert", 1)]
-
-
-@pytest.mark.parametrize(
-    ("end", "error"),
-    [
-        (lambda db, feed: db.cancel(), csync.Cancelled),
-        (lambda db, feed: db.close(), csync.Misuse),
-        (lambda db, feed: feed.close(), csync.Misuse),
-    ],
-    ids=["cancel", "close the replica", "close the subscription"],
-)
-def test_a_wait_is_ended_by_another_thread(db, end, error):
-    with db.subscribe("note") as feed:
-        thread, results = in_background(feed.next)
-        time.sleep(0.1)
-        end(db, feed)
-        thread.join()
-        assert type(results[0]) is error
 
 
 def test_closing_ends_an_iteration_of_another_thread(db):

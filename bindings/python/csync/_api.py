@@ -3,8 +3,8 @@
 import asyncio
 import dataclasses
 import hashlib
+import http
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from csync import _csync
 from csync._errors import InvalidValue
@@ -103,7 +103,7 @@ class Api(_csync.Api):
             )
         )
         start_response(
-            f"{response.status} {HTTPStatus(response.status).phrase}",
+            f"{response.status} {http.HTTPStatus(response.status).phrase}",
             [*response.headers, ("Content-Length", str(len(response.body)))],
         )
         return [response.body]
