@@ -117,7 +117,6 @@ int csync_safe_version(csync *replica, int stale_days, int64_t *version, csync_e
     return cs_replica_leave(replica, rc, err);
 }
 
-/* The entry at the safe version stays: it proves to the last client that the log is the one it has read. */
 static int purge(csync *c, void *ctx, csync_error *err)
 {
     client_args *a = ctx;
@@ -131,8 +130,8 @@ static int purge(csync *c, void *ctx, csync_error *err)
     if (rc == CSYNC_OK)
         rc = CS_RULE(ACKNOWLEDGED) ? b->ops->safe_version(b, a->stale_days, &a->purged.version, err)
                                    : b->ops->log_top(b, &a->purged.version, err);
-    if (rc == CSYNC_OK && a->purged.version > 1)
-        rc = b->ops->purge(b, a->purged.version - 1, &a->purged, err);
+    if (rc == CSYNC_OK)
+        rc = b->ops->purge(b, a->purged.version, &a->purged, err);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/rules.h"
 #include "base/text.h"
 #include "base/uuid.h"
 
@@ -90,4 +91,14 @@ int cs_item_settle(cs_item *item, const cs_head *head, cs_compare_content compar
     *wins = rc == CSYNC_OK && order > 0;
     item->status = *wins ? 0 : order < 0 ? CSYNC_LOST : CSYNC_DUPLICATE;
     return rc;
+}
+
+cs_verdict cs_position_judge(const cs_position *position, int same, int64_t asof,
+                             const cs_floors *floors)
+{
+    if (!same)
+        return CS_FORKED;
+    if (floors->log && (position->version < floors->log || asof <= floors->log) && CS_RULE(LOG_FLOOR))
+        return CS_TRIMMED;
+    return CS_GOOD;
 }

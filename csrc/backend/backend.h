@@ -204,7 +204,8 @@ typedef struct cs_backend_ops {
     int (*position)(cs_backend *b, cs_position *out, csync_error *err);
     int (*judge)(cs_backend *b, const cs_position *position, cs_verdict *out, csync_error *err);
     int (*floors)(cs_backend *b, cs_floors *out, csync_error *err);
-    /* Drops the log up to `version` and the deleted rows in it. */
+    /* Drops the log before its last entry up to `version`, and the deleted rows in it. That entry stays: it proves to whoever
+     * has the log up to `version` that it is the one he has read. */
     int (*purge)(cs_backend *b, int64_t version, csync_purged *out, csync_error *err);
 
     int (*heads_get)(cs_backend *b, cs_item *items, size_t count, csync_error *err);
@@ -310,6 +311,10 @@ struct cs_backend {
     int impatient; /* do not wait for another writer */
 };
 
+/* `same`: the log still is what it was when the position was given out. `asof`: where it ended then; INT64_MAX: unknown. A
+ * position whose proof is dropped is as good as trimmed: the log may be another one up to there. */
+cs_verdict cs_position_judge(const cs_position *position, int same, int64_t asof,
+                             const cs_floors *floors);
 /* Sets status, reason (static text) and message of an item that is refused or parked. */
 void cs_item_refuse(cs_item *item, int status, const char *reason, const char *message);
 /* It was made here, or in the file that this replica is a copy of before it was copied. */

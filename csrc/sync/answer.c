@@ -24,8 +24,11 @@ static int take_winner(csync *c, answering *w, cs_table *t, const csync_change *
     cs_merge how = {.agreed = 1, .relay = 1, .passes = 3};
     cs_conflict conflict = {0,        NULL, cs_strategy_name(CSYNC_LAST_WRITE_WINS),
                             "remote", lost, &winner->pub};
-    int rc = b->ops->merge(b, &item, 1, &how, err);
+    /* before the merge: what a row keeps in a column that the winner lacks is a change that beats it */
+    int rc = b->ops->raise_clock(b, winner->ts + 1, err);
 
+    if (rc == CSYNC_OK)
+        rc = b->ops->merge(b, &item, 1, &how, err);
     if (rc != CSYNC_OK)
         return rc;
     if (item.status == CSYNC_LOST) /* edited here meanwhile; that edit saw neither */
@@ -33,8 +36,7 @@ static int take_winner(csync *c, answering *w, cs_table *t, const csync_change *
     if (item.status != CSYNC_APPLIED && item.status != CSYNC_PARKED)
         return CSYNC_OK;
     w->result.conflicts++;
-    rc = b->ops->raise_clock(b, winner->ts + 1, err);
-    return rc == CSYNC_OK ? b->ops->conflict_add(b, &conflict, err) : rc;
+    return b->ops->conflict_add(b, &conflict, err);
 }
 
 static int take_entry(csync *c, answering *w, size_t i, csync_error *err)
@@ -83,6 +85,11 @@ static int check_answer(const cs_answer *a, csync_error *err)
 
         if (o->items[i].winner < 0)
             continue;
+        if (o->winners->items[o->items[i].winner].ts >= CS_STAMP_END)
+            return cs_fail(err, CSYNC_EPROTO,
+                           "the peer answered row %.100s of table \"%s\" with a timestamp that "
+                           "leaves no room for later edits",
+                           sent->pk, sent->table);
         winner = &o->winners->items[o->items[i].winner].pub;
         rc = cs_change_same_row(winner, sent, &same, err);
         if (rc == CSYNC_OK && !same)

@@ -483,6 +483,34 @@ static void an_edit_of_the_older_side_leaves_the_new_column_alone(void **state)
     close_all(&r);
 }
 
+/* What it keeps in its column becomes a change that has to beat the winner. */
+static void a_row_from_the_answer_to_a_push_leaves_the_new_column_alone(void **state)
+{
+    csync_sync_options push = {.struct_size = sizeof push, .direction = CSYNC_PUSH};
+    csync_result result = {.struct_size = sizeof result};
+    row_of_three r = three(lax);
+
+    (void)state;
+    run(r.left, "INSERT INTO t VALUES(1,'a')");
+    settle(&r);
+    run(r.left, "ALTER TABLE t ADD COLUMN due");
+    run(r.right, "ALTER TABLE t ADD COLUMN due");
+    ahead(r.middle, 30);
+    run(r.middle, "UPDATE t SET v='older side'");
+    run(r.left, "UPDATE t SET v='newer side',due='today'");
+    OK(csync_sync(r.left, r.middle, &push, &result, err));
+    assert_int_equal(result.lost, 1);
+    OK(csync_sync(r.left, r.middle, &push, &result, err));
+    assert_int_equal(result.lost, 0);
+    settle(&r);
+    assert_rows(r.left, values_and_dues, "1:older side:today");
+    assert_rows(r.right, values_and_dues, "1:older side:today");
+    run(r.middle, "ALTER TABLE t ADD COLUMN due");
+    settle(&r);
+    all_rows(&r, values_and_dues, "1:older side:today");
+    close_all(&r);
+}
+
 /* Only who holds something of his own in the column has anything to tell. */
 static void an_edit_of_the_older_side_is_no_news_where_the_column_holds_its_default(void **state)
 {
@@ -610,6 +638,7 @@ int main(void)
         cmocka_unit_test(a_text_as_integer_key_enters_when_the_key_takes_texts),
         cmocka_unit_test(a_new_column_reaches_the_older_side_when_it_has_it),
         cmocka_unit_test(an_edit_of_the_older_side_leaves_the_new_column_alone),
+        cmocka_unit_test(a_row_from_the_answer_to_a_push_leaves_the_new_column_alone),
         cmocka_unit_test(an_edit_of_the_older_side_is_no_news_where_the_column_holds_its_default),
         cmocka_unit_test(a_row_that_the_older_side_made_gets_the_columns_default),
         cmocka_unit_test(a_table_that_is_not_tracked_yet_gets_its_rows_with_track),

@@ -113,6 +113,52 @@ def test_a_restored_server_is_noticed_where_its_log_ended_in_a_hole(replicas, sq
         assert reader.execute("SELECT id FROM folder ORDER BY id") == [(i,) for i in range(2, 6)]
 
 
+def test_a_restored_server_is_noticed_where_a_purge_has_dropped_what_would_prove_it(replicas, sql):
+    """It wrote as many entries as it had lost, and forgot a delete among them before the client came back."""
+    server, busy, late = replicas(NOTE, "note", count=3)
+    put(server, 1)
+    settle(server, busy, late)
+    backup = back_up(server)
+    put(server, 2)
+    late.sync(server)
+    with restored(server, backup) as again:
+        again.execute("DELETE FROM note WHERE id = 1")
+        put(again, 3)
+        grow_stale(again, late, sql)
+        for _ in range(2):
+            busy.sync(again)
+        assert again.purge().tombstones == 1
+        assert late.sync(again).resyncs == 1
+        assert settle(again, busy, late) == [(3, "row 3")]
+        assert ("forgotten delete", {"id": 2}) in [(c.strategy, c.loser.pk) for c in late.conflicts()]
+
+
+def test_a_purge_leaves_the_last_entry_where_the_safe_version_is_a_hole(replicas, sql):
+    schema = (
+        "CREATE TABLE folder (id INTEGER PRIMARY KEY);"
+        "CREATE TABLE doc (id INTEGER PRIMARY KEY, folder INTEGER REFERENCES folder ON DELETE CASCADE)"
+    )
+    server, client, newcomer = replicas(schema, "folder", "doc", count=3)
+    client.execute("INSERT INTO folder VALUES (1), (2), (3)")
+    client.sync(server)
+    client.execute("DELETE FROM folder WHERE id = 1")
+    for _ in range(2):
+        client.sync(server)
+    server.purge()
+    client.execute("DELETE FROM folder WHERE id = 2")
+    client.sync(server)
+    for _ in range(2):
+        assert newcomer.sync(server).rejected == 0
+    grow_stale(server, client, sql)
+    last = sql(server.path, "SELECT max(version) FROM _sync_log")
+    assert server.safe_purge_version() > last[0][0]
+    server.purge()
+    assert sql(server.path, "SELECT version FROM _sync_log") == last
+    server.execute("INSERT INTO folder VALUES (4)")
+    assert newcomer.sync(server).resyncs == 0
+    assert newcomer.execute("SELECT id FROM folder") == [(3,), (4,)]
+
+
 def test_a_client_restored_from_a_backup_makes_new_edits_that_arrive(replicas):
     server, client = replicas(NOTE, "note")
     put(client, 1)

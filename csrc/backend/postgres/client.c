@@ -163,10 +163,15 @@ int pg_purge(cs_backend *base, int64_t version, csync_purged *out, csync_error *
     PGresult *r;
     int rc = pg_floors(base, &floors, err);
 
-    if (rc != CSYNC_OK || version <= floors.log)
+    pg_int(&a, version);
+    if (rc == CSYNC_OK)
+        rc = pg_query_int(b, "SELECT max(version) FROM csync._sync_log WHERE version<=$1", &a,
+                          &version, NULL, err);
+    if (rc != CSYNC_OK || --version <= floors.log)
         return rc;
     floors.log = version;
     rc = forget_tombstones(b, version, &floors, out, err);
+    a.count = 0;
     pg_int(&a, version);
     if (rc == CSYNC_OK)
         rc = pg_run(b, "DELETE FROM csync._sync_log WHERE version<=$1", &a, &r, err);

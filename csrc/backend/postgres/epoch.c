@@ -110,7 +110,7 @@ int pg_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csy
 {
     cs_pg *b = (cs_pg *)base;
     cs_floors floors;
-    cs_epoch e;
+    cs_epoch e = {.asof = INT64_MAX};
     int64_t last = 0;
     int same = 1;
     int rc = pg_last_version(b, &last, err);
@@ -126,6 +126,6 @@ int pg_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csy
     if (rc == CSYNC_OK)
         rc = pg_floors(base, &floors, err);
     if (rc == CSYNC_OK)
-        *out = !same ? CS_FORKED : position->version < floors.log ? CS_TRIMMED : CS_GOOD;
+        *out = cs_position_judge(position, same, e.asof, &floors);
     return rc;
 }

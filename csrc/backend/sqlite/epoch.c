@@ -139,7 +139,7 @@ int sq_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csy
 {
     cs_sqlite *b = (cs_sqlite *)base;
     cs_floors floors;
-    cs_epoch e;
+    cs_epoch e = {.asof = INT64_MAX};
     int64_t top = 0;
     int same = 1;
     int rc = sq_log_top(base, &top, err);
@@ -159,8 +159,6 @@ int sq_judge(cs_backend *base, const cs_position *position, cs_verdict *out, csy
     if (rc == CSYNC_OK)
         rc = sq_floors(base, &floors, err);
     if (rc == CSYNC_OK)
-        *out = !same                                                  ? CS_FORKED
-               : position->version < floors.log && CS_RULE(LOG_FLOOR) ? CS_TRIMMED
-                                                                      : CS_GOOD;
+        *out = cs_position_judge(position, same, e.asof, &floors);
     return rc;
 }
