@@ -18,7 +18,7 @@ enum { ROWS = 20000, PAGE = 1000, BULK = 100000, SINGLES = 1500 };
 #define LOG_SQL                                                                                       \
     "CREATE TABLE log(version bigserial PRIMARY KEY, table_name text NOT NULL, pk_value text "        \
     "COLLATE \"C\" NOT NULL, operation text NOT NULL, payload text, origin text, timestamp text NOT " \
-    "NULL, seq bigint, ts bigint NOT NULL); CREATE INDEX ON log(pk_value, table_name, version)"
+    "NULL, seq bigint, ts bigint NOT NULL); CREATE INDEX ON log(pk_value, table_name, version) WHERE origin IS NULL"
 #define ORIGIN "7d3f9b1e-0000-4000-8000-000000000001"
 #define SEEN "2026-05-06T07:08:09.123Z"
 

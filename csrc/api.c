@@ -257,6 +257,11 @@ int csync_lag(csync *replica, char **json, csync_error *err)
     return give_report(replica, cs_report_lag, json, err);
 }
 
+int csync_doctor(csync *replica, char **json, csync_error *err)
+{
+    return give_report(replica, cs_report_doctor, json, err);
+}
+
 int csync_conflicts(csync *replica, int64_t since_id, int limit, char **json, csync_error *err)
 {
     int rc;

@@ -186,6 +186,12 @@ CSYNC_API int csync_get_state(csync *replica, csync_state *out, csync_error *err
  * since it began; nothing after `version` is given out, where `waiting` versions wait. state and seconds are null where
  * this role may not see them (pg_read_all_stats). Waits for no writer. */
 CSYNC_API int csync_lag(csync *replica, char **json, csync_error *err);
+/* What is wrong with the database, or will be, and what helps: JSON array [{"level","subject","text","help"}], level "error"
+ * (csync cannot work so, or writes are not captured), "warning" or "info"; help is a statement or advice, "" where `text` says
+ * it. On PostgreSQL: rights that this role lacks, triggers that are switched off, settings that lose commits, transactions
+ * that hold changes back for a minute and more. On SQLite: damage (the whole file is read, so this takes its time), rows
+ * without a parent. On both: tracked tables that are gone, parked changes. Waits for no writer, changes nothing. */
+CSYNC_API int csync_doctor(csync *replica, char **json, csync_error *err);
 
 /* ---- Tracked tables ----------------------------------------------------------------------------- */
 

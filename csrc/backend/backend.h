@@ -124,6 +124,14 @@ typedef struct cs_holder {
     int64_t waiting; /* versions that wait for it */
 } cs_holder;
 
+/* Something that a person should know. */
+typedef struct cs_advice {
+    const char *level; /* "error", "warning", "info" */
+    const char *subject, *text;
+    const char *help; /* what to do; "": nothing, or the text says it */
+} cs_advice;
+
+typedef int (*cs_advice_visit)(void *ctx, const cs_advice *advice, csync_error *err);
 typedef int (*cs_holder_visit)(void *ctx, const cs_holder *holder, csync_error *err);
 typedef int (*cs_conflict_visit)(void *ctx, const cs_conflict *conflict, csync_error *err);
 typedef int (*cs_parked_visit)(void *ctx, const cs_parked *parked, csync_error *err);
@@ -266,6 +274,8 @@ typedef struct cs_backend_ops {
     int (*state)(cs_backend *b, csync_state *out, csync_error *err);
     /* Who holds the log back, the one that holds back most first. */
     int (*lag)(cs_backend *b, cs_holder_visit visit, void *ctx, csync_error *err);
+    /* What is wrong with the database, or will be. In a reading transaction; the tables need not be loaded. */
+    int (*doctor)(cs_backend *b, cs_advice_visit visit, void *ctx, csync_error *err);
 
     int (*conflict_add)(cs_backend *b, const cs_conflict *conflict, csync_error *err);
     int (*conflicts)(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,

@@ -26,6 +26,14 @@ int cs_row_list_has(const cs_row_list *rows, size_t count, const cs_row_name *on
     return 0;
 }
 
+int cs_row_list_has_table(const cs_row_list *rows, const cs_table *t)
+{
+    for (size_t i = 0; i < rows->count; i++)
+        if (rows->list[i].table == t)
+            return 1;
+    return 0;
+}
+
 static int forbids(const cs_foreign_key *fk)
 {
     return fk->on_delete == CS_FK_NO_ACTION || fk->on_delete == CS_FK_RESTRICT;

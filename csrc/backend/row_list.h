@@ -14,8 +14,8 @@ typedef struct cs_row_list {
 } cs_row_list;
 
 int cs_row_list_add(cs_row_list *rows, cs_table *t, const char *pk, csync_error *err);
-int cs_row_list_has(const cs_row_list *rows, size_t count,
-                    const cs_row_name *one); /* among the first `count` */
+int cs_row_list_has(const cs_row_list *rows, size_t count, const cs_row_name *one);
+int cs_row_list_has_table(const cs_row_list *rows, const cs_table *t); /* among the first `count` */
 /* Adds the rows that refer to a row of `t`, one foreign key after the other, by `collect`. `all` 0: only through keys that
  * forbid that the row goes. */
 typedef int (*cs_collect_children)(cs_backend *b, cs_table *t, cs_table *child,

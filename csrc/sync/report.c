@@ -163,6 +163,24 @@ static int list_holders(csync *c, void *ctx, csync_error *err)
     return c->backend->ops->lag(c->backend, add_holder, ctx, err);
 }
 
+static int add_advice(void *ctx, const cs_advice *a, csync_error *err)
+{
+    cs_buf *b = ctx;
+
+    (void)err;
+    cs_buf_puts(b, b->len ? ",{" : "{");
+    PUT_MEMBERS(b, {"level", a->level}, {"subject", a->subject}, {"text", a->text},
+                {"help", a->help});
+    cs_buf_putc(b, '}');
+    return CSYNC_OK;
+}
+
+static int examine(csync *c, void *ctx, csync_error *err)
+{
+    cs_buf_clear(ctx);
+    return c->backend->ops->doctor(c->backend, add_advice, ctx, err);
+}
+
 typedef int (*transaction)(csync *c, cs_work work, void *ctx, csync_error *err);
 
 /* The members that `work` writes in such a transaction, in brackets. */
@@ -219,4 +237,11 @@ int cs_report_lag(csync *c, char **json, csync_error *err)
     cs_buf members = {0};
 
     return as_array(c, cs_replica_look, list_holders, &members, &members, json, err);
+}
+
+int cs_report_doctor(csync *c, char **json, csync_error *err)
+{
+    cs_buf members = {0};
+
+    return as_array(c, cs_replica_look, examine, &members, &members, json, err);
 }

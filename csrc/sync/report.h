@@ -4,6 +4,7 @@
 #include "sync/replica.h"
 
 int cs_report_tables(csync *c, char **json, csync_error *err);
+int cs_report_doctor(csync *c, char **json, csync_error *err);
 int cs_report_lag(csync *c, char **json, csync_error *err);
 int cs_report_parked(csync *c, char **json, csync_error *err);
 int cs_report_clients(csync *c, int stale_days, char **json, csync_error *err);

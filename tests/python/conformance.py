@@ -2,8 +2,6 @@
 
 import contextlib
 
-import pytest
-
 import csync
 from note_table import wait_a_moment
 
@@ -49,13 +47,6 @@ SPELLED = {
         " SET session_replication_role = DEFAULT",
     },
 }
-
-# (test, pair) -> why the behaviour is not there yet. Strict: whoever mends it has to take the line out.
-MISSING = dict.fromkeys(
-    [("test_a_cycle_through_a_deleted_row", "sqlite-pg"), ("test_a_cycle_through_a_deleted_row", "pg-pg")],
-    "rows that refer to each other in a circle are deleted one by one, which keys that are not DEFERRABLE forbid",
-)
-
 
 class World:
     """Makes the replicas of a test: the first, third ... of one kind, the second, fourth ... of the other."""
@@ -140,9 +131,3 @@ def lose_answer(peer):
         raise ConnectionError
 
     return csync.Remote(send=send, name=peer.origin)
-
-
-def mark(request, pair):
-    why = MISSING.get((request.node.originalname, pair))
-    if why:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=why))

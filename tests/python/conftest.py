@@ -137,7 +137,6 @@ def pg_replica(postgres):
 @pytest.fixture(params=conformance.PAIRS)
 def world(request, replica, pg_replica, sql):
     """Replicas of the two kinds of database that the parameter names: see conformance.World."""
-    conformance.mark(request, request.param)
     return conformance.World(request.param, replica, pg_replica, sql)
 
 

@@ -76,3 +76,17 @@ def track_note(world):
     with csync.open(world.url("clerk")) as db:
         db.track("note")
         yield db
+
+
+def test_doctor_names_what_a_role_lacks(world):
+    with csync.open(world.url("postgres")) as db:
+        db.track("note")
+    world.sql("; ".join(grant for grant, _ in GRANTS))
+    with csync.open(world.url("clerk")) as db:
+        assert [a.subject for a in db.doctor() if a.level == "error"] == []
+        world.sql("REVOKE UPDATE ON note FROM clerk")
+        (advice,) = [a for a in db.doctor() if a.level == "error"]
+        assert advice.subject == "table note" and "GRANT UPDATE ON public.note TO clerk" in advice.text
+        world.sql("REVOKE INSERT ON ALL TABLES IN SCHEMA csync FROM clerk")
+        (advice,) = [a for a in db.doctor() if a.level == "error"]
+        assert advice.subject == "schema csync" and "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES" in advice.text

@@ -33,6 +33,7 @@ from csync._errors import (
 )
 from csync._feed import Subscription
 from csync._model import (
+    Advice,
     Change,
     Client,
     Comparison,
@@ -55,6 +56,7 @@ from csync._model import (
 from csync._replica import Replica, Session, open, resolve, trigger_sql
 
 __all__ = [
+    "Advice",
     "Api",
     "AuthError",
     "Batch",

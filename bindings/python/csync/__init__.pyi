@@ -14,6 +14,7 @@ from csync._csync import canonical_json as canonical_json
 from csync._csync import verify_hash as verify_hash
 
 __all__ = [
+    "Advice",
     "Api",
     "AuthError",
     "Batch",
@@ -193,6 +194,13 @@ class Client:
     last_sync: str
     created: str
     stale: bool
+
+@dataclass(frozen=True)
+class Advice:
+    level: Literal["error", "warning", "info"]
+    subject: str
+    text: str
+    help: str
 
 @dataclass(frozen=True)
 class Holder:
@@ -414,6 +422,7 @@ class Replica(_csync.Replica):
     def purge(self, days: int = 90) -> Purged: ...
     def parked(self) -> list[Parked]: ...
     def lag(self) -> list[Holder]: ...
+    def doctor(self) -> list[Advice]: ...
     def conflicts(self, since_id: int = 0, limit: int = 1000) -> list[Conflict]: ...
     def verify(
         self, peer: Replica | Remote | str, *, repair: bool = False, limit: int = 1000, token: str | None = None

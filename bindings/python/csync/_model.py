@@ -234,6 +234,17 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """Something that Replica.doctor has found. level: "error" (csync cannot work so, or writes are not captured), "warning" or
+    "info"; help: a statement or advice, or empty where the text says it."""
+
+    level: str
+    subject: str
+    text: str
+    help: str
+
+
+@dataclass(frozen=True)
 class Holder:
     """An open transaction of a PostgreSQL database that holds the log back: nothing after `version` is given to anybody, and
     `waiting` versions wait. pid 0: a prepared transaction, named by `application`; None: this role may not see it."""

@@ -10,6 +10,7 @@ from csync._http import reach
 from csync._errors import InvalidValue, Misuse
 from csync._json import load_row, loads
 from csync._model import (
+    Advice,
     Change,
     Client,
     Comparison,
@@ -301,6 +302,15 @@ class Replica(_csync.Replica):
         what was written after a transaction's first change is given out when that transaction has ended.
         """
         return [Holder(**holder) for holder in loads(self._lag())]
+
+    def doctor(self):
+        """What is wrong with the database, or will be, and what helps: a list of Advice.
+
+        On PostgreSQL: rights that the role lacks, triggers that are switched off, settings that lose commits,
+        transactions that hold changes back. On SQLite: damage (the whole file is read), rows without a parent.
+        Changes nothing.
+        """
+        return [Advice(**advice) for advice in loads(self._doctor())]
 
     def conflicts(self, since_id=0, limit=1000):
         """The conflict audit after entry `since_id`, oldest first, a list of at most `limit` Conflict."""

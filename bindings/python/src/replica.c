@@ -340,6 +340,17 @@ static PyObject *replica_lag(PyObject *self, PyObject *unused)
     return end(&p, csync_lag(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
 }
 
+static PyObject *replica_doctor(PyObject *self, PyObject *unused)
+{
+    char *json = NULL;
+    plain p;
+
+    (void)unused;
+    if (begin(&p, self))
+        return NULL;
+    return end(&p, csync_doctor(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
+}
+
 static PyObject *replica_conflicts(PyObject *self, PyObject *args)
 {
     long long since;
@@ -718,6 +729,7 @@ static PyMethodDef methods[] = {
     {"_state", replica_state, METH_NOARGS, NULL},
     {"_parked", replica_parked, METH_NOARGS, NULL},
     {"_lag", replica_lag, METH_NOARGS, NULL},
+    {"_doctor", replica_doctor, METH_NOARGS, NULL},
     {"_conflicts", replica_conflicts, METH_VARARGS, NULL},
     {"_suppress_begin", replica_suppress_begin, METH_NOARGS, NULL},
     {"_suppress_end", replica_suppress_end, METH_VARARGS, NULL},

@@ -76,6 +76,11 @@ static int is_exact(enum pg_kind kind, const pg_column *c, const cs_value *v)
                (c->length < 0 || !v->len || v->text[v->len - 1] != ' ' || (long)v->len <= c->length);
     case PG_BYTEA:
         return v->type == CS_BLOB;
+    case PG_TIMESTAMPTZ:
+    case PG_TIMESTAMP:
+    case PG_DATE:
+    case PG_UUID:
+        return v->type == CS_TEXT && !c->rounds && pg_is_own_spelling(kind, v);
     default: /* PostgreSQL may spell it otherwise */
         return 0;
     }
@@ -224,16 +229,6 @@ static int add_change(bulk *k, cs_item *item, int *fits, csync_error *err)
 
 /* ---- the statement -------------------------------------------------------------------------------------- */
 
-/* What is text for csync is cast to the column's type where it is written. */
-static const char *column_type(enum pg_kind kind)
-{
-    static const char *const types[] = {
-        [PG_INT] = "bigint", [PG_NUMERIC] = "numeric", [PG_FLOAT] = "float8",
-        [PG_BOOL] = "bool",  [PG_TEXT] = "text",       [PG_BYTEA] = "bytea"};
-
-    return kind < PG_OTHER ? types[kind] : "text";
-}
-
 static void put_array(bulk *k, const char *type, cs_buf *array)
 {
     const char *text = pg_array_text(array);
@@ -263,7 +258,7 @@ static void put_given(bulk *k, size_t at)
         put_array(k, types[i], &g->fixed[i]);
     for (size_t i = 0; i < g->table->count; i++)
         if (g->present[i])
-            put_array(k, column_type(p->kinds[i]), &g->columns[i]);
+            put_array(k, pg_param_type(p->kinds[i]), &g->columns[i]);
     cs_buf_puts(&k->sql, ") WITH ORDINALITY u(k");
     for (int i = 1; i < last; i++)
         cs_buf_printf(&k->sql, ",%s", names[i]);
@@ -304,7 +299,7 @@ static void put_log(bulk *k, size_t at)
     cs_put_literal(&k->sql, k->groups[at].table->name);
     cs_buf_puts(&k->sql, ",k,w,y,o,z,s,t");
     put_winners(k, at);
-    cs_buf_puts(&k->sql, " ORDER BY n)");
+    cs_buf_puts(&k->sql, ")");
 }
 
 static void put_rows(bulk *k, size_t at)
@@ -445,7 +440,8 @@ static int any_edits(cs_pg *b, int *any, csync_error *err)
 
     pg_int(&a, b->top);
     return pg_query_int(b,
-                        "SELECT 1 FROM csync._sync_log WHERE version>$1 AND origin IS NULL LIMIT 1",
+                        "SELECT 1 FROM csync._sync_log WHERE version>$1 AND origin IS NULL ORDER BY "
+                        "version LIMIT 1",
                         &a, &one, any, err);
 }
 

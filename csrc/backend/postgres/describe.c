@@ -41,11 +41,6 @@ void pg_forget_all(cs_pg *b)
     b->tables_are_new = 1;
 }
 
-/* The wire's name of the table whose pg_class row is c and pg_namespace row is n. */
-#define WIRE_NAME_OF(c, n)                                                                         \
-    "CASE " n ".nspname WHEN 'public' THEN " c ".relname ELSE " n ".nspname||'.'||" c ".relname END"
-#define WIRE_NAME WIRE_NAME_OF("c", "n")
-
 /* Why it cannot be tracked; columns: oid, kind, root of the partition, persistence, whether rows are inherited, name, the
  * GRANT without which its schema is closed to this role. */
 static int check_kind(cs_pg *b, const PGresult *r, const char *table, csync_error *err)
@@ -78,7 +73,7 @@ static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_e
     pg_text(&a, table);
     rc = pg_run(
         b,
-        "SELECT c.oid,c.relkind,CASE WHEN c.relispartition THEN (SELECT " WIRE_NAME_OF(
+        "SELECT c.oid,c.relkind,CASE WHEN c.relispartition THEN (SELECT " PG_WIRE_NAME_OF(
             "q", "m") " FROM pg_class q JOIN pg_namespace m ON m.oid=q.relnamespace WHERE "
                       "q.oid=pg_partition_root(c.oid)) END,c.relpersistence,c.relkind='r' AND NOT "
                       "c.relispartition AND EXISTS(SELECT 1 FROM pg_inherits i WHERE c.oid IN "
@@ -86,7 +81,7 @@ static int find(cs_pg *b, const char *table, char oid[24], cs_buf *name, csync_e
                       "CASE WHEN NOT has_schema_privilege(n.oid,'USAGE') THEN 'GRANT USAGE ON SCHEMA '||"
                       "quote_ident(n.nspname)||' TO '||quote_ident(current_user) END FROM "
                       "pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace WHERE c.relkind IN "
-                      "('r','p','v','m','f') AND n.nspname<>'csync' AND " WIRE_NAME
+                      "('r','p','v','m','f') AND n.nspname<>'csync' AND " PG_WIRE_NAME
                       "=$1 ORDER BY n.nspname='public' DESC LIMIT 1",
         &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r) == 0)
@@ -163,6 +158,7 @@ static void read_limits(pg_column *c, enum pg_kind kind, const char *type, const
     const char *open = strchr(declared, '('), *comma = strchr(declared, ',');
 
     c->single = strcmp(type, "float4") == 0;
+    c->rounds = kind >= PG_TIMESTAMPTZ && open;
     c->length = kind == PG_TEXT && open ? strtol(open + 1, NULL, 10) : -1;
     c->scale = kind == PG_NUMERIC && open ? (comma ? strtol(comma + 1, NULL, 10) : 0) : -1;
 }
@@ -336,7 +332,7 @@ static int read_foreign_keys(cs_pg *b, cs_table *t, const char *oid, csync_error
 
     pg_text(&a, oid);
     rc = pg_run(b,
-                "SELECT k.oid," WIRE_NAME ",k.confdeltype,k.confupdtype,ca.attname,pa.attname,"
+                "SELECT k.oid," PG_WIRE_NAME ",k.confdeltype,k.confupdtype,ca.attname,pa.attname,"
                 "array_length(k.conkey,1) FROM pg_constraint k JOIN pg_class c ON c.oid=k.confrelid "
                 "JOIN pg_namespace n ON n.oid=c.relnamespace CROSS JOIN "
                 "unnest(k.conkey,k.confkey) WITH ORDINALITY u(mine,theirs,at) "

@@ -4,7 +4,7 @@
 #include "backend/postgres/postgres.h"
 #include "base/mem.h"
 
-#define PAGE_ENTRIES 1000
+#define PAGE_ENTRIES 2000
 
 int pg_log_top(cs_backend *base, int64_t *version, csync_error *err)
 {
@@ -23,15 +23,36 @@ int pg_enter_log(cs_pg *b, csync_error *err)
     return pg_exec(b, "SELECT csync._sync_enter()", err);
 }
 
+/* What was applied has its heads: only local edits need folding. */
+static int has_unfolded(cs_pg *b, int64_t folded, int *found, csync_error *err)
+{
+    pg_args a = {.count = 0};
+    int64_t one;
+
+    *found = 0;
+    pg_int(&a, folded);
+    pg_int(&a, b->top);
+    return b->top > folded
+               ? pg_query_int(b,
+                              "SELECT 1 FROM csync._sync_log WHERE version>$1 AND version<=$2 AND "
+                              "origin IS NULL ORDER BY version LIMIT 1",
+                              &a, &one, found, err)
+               : CSYNC_OK;
+}
+
 int pg_needs_fold(cs_backend *base, int has_folded, int *needed, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
     int64_t folded = 0;
     int rc = pg_state_int(b, "folded_version", &folded, err);
 
-    if (rc == CSYNC_OK && has_folded && b->top > folded)
+    *needed = 0;
+    if (rc == CSYNC_OK)
+        rc = has_unfolded(b, folded, needed, err);
+    if (rc == CSYNC_OK && has_folded && *needed) {
         b->top = folded;
-    *needed = b->top > folded;
+        *needed = 0;
+    }
     if (rc == CSYNC_OK && !*needed && b->tables_are_new)
         rc = pg_any_parked(b, needed, err);
     return rc;
@@ -116,7 +137,7 @@ int pg_pending(cs_backend *base, int64_t since, int *found, csync_error *err)
     pg_int(&a, b->top);
     rc = pg_query_int(b,
                       "SELECT 1 FROM csync._sync_log WHERE version>$1::bigint AND "
-                      "version<=$3::bigint AND (origin IS NULL OR origin=$2) LIMIT 1",
+                      "version<=$3::bigint AND (origin IS NULL OR origin=$2) ORDER BY version LIMIT 1",
                       &a, &last, found, err);
     if (rc == CSYNC_OK && !*found)
         rc = pg_state_int(b, "unlogged", &unlogged, err);
@@ -328,57 +349,60 @@ static const char page_sql[] =
     "coalesce(r.parked,0) FROM (SELECT * FROM csync._sync_log WHERE version>$1::bigint AND version<=$2::bigint "
     "ORDER BY version LIMIT $3::bigint) l LEFT JOIN csync._sync_tables t ON t.name=l.table_name LEFT JOIN LATERAL "
     "(SELECT * FROM csync._sync_rows WHERE table_id=t.id AND pk=l.pk_value LIMIT 1) r ON true LEFT JOIN LATERAL "
-    "(SELECT * FROM csync._sync_parked q WHERE q.pk_value=l.pk_value AND q.table_name=l.table_name AND "
+    "(SELECT * FROM csync._sync_parked q WHERE (r.pk IS NULL OR r.parked<>0) AND q.pk_value=l.pk_value AND q.table_name=l.table_name AND "
     "(q.id=r.parked OR r.pk IS NULL AND q.timestamp=l.timestamp AND q.origin=l.origin AND q.seq=l.seq) LIMIT 1) p "
     "ON true ORDER BY l.version";
 
-/* What the log does not hold is what the row holds now. *found 0: the row is gone without a trace. */
-static int complete(cs_pg *b, const PGresult *r, int row, csync_change *c, cs_buf *payload,
-                    int *found, csync_error *err)
-{
-    cs_table *t = cs_backend_table(&b->base, c->table, strlen(c->table));
-    const char *reason = NULL;
-    int rc;
-
-    *found = 1;
-    if (c->payload || c->operation == CSYNC_DELETE)
-        return CSYNC_OK;
-    c->payload = pg_cell_int(b, r, row, 12) ? pg_cell(b, r, row, 11) : NULL;
-    *found = c->payload || t;
-    if (c->payload || !t)
-        return CSYNC_OK;
-    cs_buf_clear(payload);
-    rc = pg_read_key(b, t, c->pk, &reason, err);
-    if (rc == CSYNC_OK)
-        rc = pg_row_payload(b, t, payload, found, err);
-    c->payload = payload->data;
-    return rc;
-}
-
-static int add_entry(cs_pg *b, const PGresult *r, int row, const cs_page_request *request,
-                     csync_batch *batch, csync_error *err)
+static int is_wanted(cs_pg *b, const PGresult *r, int row, const cs_page_request *request)
 {
     const char *head = pg_cell(b, r, row, 8);
-    cs_buf payload = {0};
+
+    return head && head[0] == 't' &&
+           !(request->skip_via && pg_cell_int(b, r, row, 9) == request->skip_via);
+}
+
+/* What the log does not hold is what the rows hold now. */
+static int read_rows(cs_pg *b, const PGresult *r, const cs_page_request *request, pg_wanted **out,
+                     csync_error *err)
+{
+    int rows = pg_rows(b, r), any = 0;
+    csync_change c;
+
+    *out = cs_calloc((size_t)rows + 1, sizeof **out);
+    for (int i = 0; *out && i < rows; i++) {
+        read_entry(b, r, i, &c);
+        if (!is_wanted(b, r, i, request) || c.payload || c.operation == CSYNC_DELETE ||
+            (pg_cell_int(b, r, i, 12) && pg_cell(b, r, i, 11)))
+            continue;
+        (*out)[i].table = cs_backend_table(&b->base, c.table, strlen(c.table));
+        (*out)[i].pk = c.pk;
+        any |= (*out)[i].table != NULL;
+    }
+    if (!*out)
+        return cs_fail_nomem(err);
+    return any ? pg_read_rows(b, *out, (size_t)rows, err) : CSYNC_OK;
+}
+
+static int add_entry(cs_pg *b, const PGresult *r, int row, const char *payload,
+                     const cs_page_request *request, csync_batch *batch, csync_error *err)
+{
     csync_change c;
     int64_t ms = 0;
-    int found = 0;
-    int rc;
 
-    if (!head || head[0] != 't' ||
-        (request->skip_via && pg_cell_int(b, r, row, 9) == request->skip_via))
+    if (!is_wanted(b, r, row, request))
         return CSYNC_OK;
     read_entry(b, r, row, &c);
     if (request->bases)
         c.base = pg_cell(b, r, row, 10);
-    rc = complete(b, r, row, &c, &payload, &found, err);
-    if (rc == CSYNC_OK && cs_time_parse(c.timestamp, strlen(c.timestamp), &ms) != 0)
-        rc = cs_fail(err, CSYNC_EDB, "entry %lld of _sync_log has a damaged timestamp: %.40s",
-                     (long long)c.version, c.timestamp);
-    if (rc == CSYNC_OK && found)
-        rc = cs_batch_append(batch, &c, ms, err);
-    cs_buf_free(&payload);
-    return rc;
+    if (!c.payload && c.operation != CSYNC_DELETE)
+        c.payload =
+            pg_cell_int(b, r, row, 12) && pg_cell(b, r, row, 11) ? pg_cell(b, r, row, 11) : payload;
+    if (!c.payload && c.operation != CSYNC_DELETE)
+        return CSYNC_OK; /* the row is gone without a trace */
+    if (cs_time_parse(c.timestamp, strlen(c.timestamp), &ms) != 0)
+        return cs_fail(err, CSYNC_EDB, "entry %lld of _sync_log has a damaged timestamp: %.40s",
+                       (long long)c.version, c.timestamp);
+    return cs_batch_append(batch, &c, ms, err);
 }
 
 static int full(const cs_page_request *request, const csync_batch *batch)
@@ -387,27 +411,44 @@ static int full(const cs_page_request *request, const csync_batch *batch)
            (batch->count > 0 && batch->bytes >= request->max_bytes);
 }
 
-/* One stretch of the log; *rows is how many entries it had. */
-static int add_stretch(cs_pg *b, const cs_page_request *request, csync_batch *batch, int *rows,
+static int add_entries(cs_pg *b, const PGresult *r, const cs_page_request *request,
+                       csync_batch *batch, csync_error *err)
+{
+    pg_wanted *wanted = NULL;
+    int rows = pg_rows(b, r);
+    int rc = read_rows(b, r, request, &wanted, err);
+
+    for (int i = 0; rc == CSYNC_OK && i < rows && !batch->has_more; i++) {
+        batch->has_more = full(request, batch);
+        if (batch->has_more)
+            break;
+        rc = add_entry(b, r, i, wanted[i].payload, request, batch, err);
+        if (rc == CSYNC_OK)
+            batch->to_version = pg_cell_int(b, r, i, 0);
+    }
+    pg_wanted_free(wanted, (size_t)rows);
+    return rc;
+}
+
+/* One stretch of the log: as many entries as the page has room for, and one that tells that there are more. *whole 0:
+ * they are not all that there are. */
+static int add_stretch(cs_pg *b, const cs_page_request *request, csync_batch *batch, int *whole,
                        csync_error *err)
 {
+    int64_t room = request->limit - (int64_t)batch->count + 1;
     pg_args a = {.count = 0};
     PGresult *r;
     int rc;
 
+    if (room > PAGE_ENTRIES)
+        room = PAGE_ENTRIES;
     pg_int(&a, batch->to_version);
     pg_int(&a, b->top);
-    pg_int(&a, PAGE_ENTRIES);
+    pg_int(&a, room);
     rc = pg_run(b, page_sql, &a, &r, err);
-    *rows = rc == CSYNC_OK ? pg_rows(b, r) : 0;
-    for (int i = 0; rc == CSYNC_OK && i < *rows && !batch->has_more; i++) {
-        batch->has_more = full(request, batch);
-        if (batch->has_more)
-            break;
-        rc = add_entry(b, r, i, request, batch, err);
-        if (rc == CSYNC_OK)
-            batch->to_version = pg_cell_int(b, r, i, 0);
-    }
+    *whole = rc == CSYNC_OK && pg_rows(b, r) < room;
+    if (rc == CSYNC_OK)
+        rc = add_entries(b, r, request, batch, err);
     pg_clear(b, r);
     return rc;
 }
@@ -415,13 +456,13 @@ static int add_stretch(cs_pg *b, const cs_page_request *request, csync_batch *ba
 int pg_page(cs_backend *base, const cs_page_request *request, csync_batch *batch, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
-    int rows = PAGE_ENTRIES;
+    int whole = 0;
     int rc = CSYNC_OK;
 
     batch->from_version = batch->to_version = request->since;
     batch->has_info = 1;
-    while (rc == CSYNC_OK && rows == PAGE_ENTRIES && !batch->has_more)
-        rc = add_stretch(b, request, batch, &rows, err);
+    while (rc == CSYNC_OK && !whole && !batch->has_more)
+        rc = add_stretch(b, request, batch, &whole, err);
     if (rc == CSYNC_OK && !batch->has_more && batch->to_version < b->top)
         batch->to_version = b->top; /* versions of what was rolled back are nobody's */
     return rc;

@@ -5,12 +5,13 @@
 #include "base/mem.h"
 
 /* What the texts of values depend on; for the transaction only: a pooled connection, and the application's, keep
- * their own. */
+ * their own. Without bitmap scans a new log, of which there are no statistics, is read by its index from the version on, not
+ * whole and sorted. */
 #define SETTINGS                                                                                   \
     ";SET LOCAL client_encoding='UTF8';SET LOCAL client_min_messages=warning;"                     \
     "SET LOCAL timezone='UTC';SET LOCAL datestyle='ISO, YMD';SET LOCAL intervalstyle='iso_8601';"  \
     "SET LOCAL extra_float_digits=1;SET LOCAL bytea_output='hex';"                                 \
-    "SET LOCAL standard_conforming_strings=on;SET LOCAL jit=off;SET LOCAL check_function_bodies=off;" PG_SAFE_PATH
+    "SET LOCAL standard_conforming_strings=on;SET LOCAL jit=off;SET LOCAL enable_bitmapscan=off;SET LOCAL check_function_bodies=off;" PG_SAFE_PATH
 
 static int horizon(cs_pg *b, const char *sql, csync_error *err)
 {
@@ -216,6 +217,7 @@ static const cs_backend_ops ops = {
     .safe_version = pg_safe_version,
     .state = pg_state,
     .lag = pg_lag,
+    .doctor = pg_doctor,
     .conflict_add = pg_conflict_add,
     .conflicts = pg_conflicts,
     .parked_count = pg_parked_count,
@@ -306,7 +308,7 @@ static int finish(cs_backend **out, cs_pg *b, int rc, csync_error *err)
 int cs_postgres_open(cs_backend **out, const char *url, const csync_open_options *options,
                      csync_error *err)
 {
-    cs_pg *b;
+    cs_pg *b = NULL;
     int rc = create(&b, NULL, options, err);
 
     *out = NULL;
@@ -316,7 +318,7 @@ int cs_postgres_open(cs_backend **out, const char *url, const csync_open_options
 int cs_postgres_attach(cs_backend **out, void *conn, void *library,
                        const csync_open_options *options, csync_error *err)
 {
-    cs_pg *b;
+    cs_pg *b = NULL;
     int rc = create(&b, library, options, err);
 
     *out = NULL;

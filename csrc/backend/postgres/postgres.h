@@ -80,6 +80,11 @@ enum pg_kind {
     PG_TIME
 };
 
+/* The wire's name of the table whose pg_class row is c and pg_namespace row is n. */
+#define PG_WIRE_NAME_OF(c, n)                                                                      \
+    "CASE " n ".nspname WHEN 'public' THEN " c ".relname ELSE " n ".nspname||'.'||" c ".relname END"
+#define PG_WIRE_NAME PG_WIRE_NAME_OF("c", "n")
+
 /* Of pg_trigger g: a trigger of the application that may write another row than it was given. */
 #define PG_CHANGES_ROWS "NOT g.tgisinternal AND g.tgtype&3=3 AND g.tgenabled<>'D'"
 
@@ -89,6 +94,7 @@ typedef struct pg_column {
     int64_t top; /* the highest value written since advance_sequences */
     long length, scale; /* characters, digits after the point; -1: any number */
     int single; /* a float4 */
+    int rounds; /* it has fewer digits of a second than its type */
 } pg_column;
 
 /* What this backend keeps of a tracked table, in cs_table.prepared. */
@@ -200,6 +206,10 @@ void pg_put_value_sql(cs_buf *s, enum pg_kind kind, const char *prefix, const ch
 void pg_put_row_sql(cs_buf *s, const cs_table *t, const enum pg_kind *kinds, int only_key);
 /* The text form of a value for a parameter, appended with its NUL; *reason: the column cannot hold it. */
 void pg_put_param(cs_buf *s, enum pg_kind kind, const cs_value *value, const char **reason);
+/* The type of a parameter that many values are given in. What is text for csync is cast to the column's type where it is
+ * used. */
+const char *pg_param_type(enum pg_kind kind);
+int pg_is_uuid(const cs_value *text); /* as PostgreSQL writes it */
 int pg_reserve_cells(cs_pg *b, csync_error *err);
 /* Decodes a key into b->key and b->pk. CSYNC_EINVAL: malformed. *reason: no row here can have it. */
 int pg_read_key(cs_pg *b, const cs_table *t, const char *pk, const char **reason, csync_error *err);
@@ -214,6 +224,8 @@ int pg_run_cells(cs_pg *b, const cs_table *t, const char *sql, const cs_buf *tex
 void pg_put_key_where(cs_buf *s, const cs_table *t); /* WHERE x."a"=$1 AND ... */
 
 /* spelling.c */
+/* The text is what PostgreSQL would write for it, or no value of the kind at all. 0: who knows. */
+int pg_is_own_spelling(enum pg_kind kind, const cs_value *text);
 /* Compares the row that was written, as JSON, with b->cells. *reason "type" and *err, though CSYNC_OK comes back: a value
  * has become another. *respelled 1: one is the same, spelled otherwise. */
 int pg_check_row(cs_pg *b, const cs_table *t, const char *row, int *respelled, const char **reason,
@@ -289,6 +301,15 @@ int pg_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
 int pg_bulk(cs_pg *b, cs_item *items, const size_t *order, size_t count, const cs_merge *how,
             int rows_only, size_t *tried, int *done, csync_error *err);
 
+/* rows.c */
+typedef struct pg_wanted {
+    cs_table *table; /* NULL: nothing is wanted */
+    const char *pk;
+    char *payload; /* the row, as a payload; NULL: there is none */
+} pg_wanted;
+int pg_read_rows(cs_pg *b, pg_wanted *list, size_t count, csync_error *err);
+void pg_wanted_free(pg_wanted *list, size_t count);
+int pg_delete_rows(cs_pg *b, const cs_row_list *rows, csync_error *err); /* in one statement */
 /* row.c - the columns are those of b->present. */
 void pg_note_sequences(cs_pg *b,
                        const cs_table *t); /* that b->cells hold numbers which a sequence may give */
@@ -355,10 +376,13 @@ int pg_conflicts(cs_backend *base, int64_t since, int limit, cs_conflict_visit v
 /* rights.c - what this role may not do, with the GRANT that helps; all CSYNC_EDB. */
 int pg_check_rights_to_create(cs_pg *b, csync_error *err); /* csync's tables */
 int pg_check_rights_to_use(cs_pg *b, csync_error *err); /* csync's tables, which are there */
-int pg_check_rights(cs_pg *b, const cs_table *t, csync_error *err); /* to track that table */
+int pg_check_rights(cs_pg *b, const char *name,
+                    csync_error *err); /* to track the table, quoted with its schema */
 
 /* lag.c - who holds the log back. */
 int pg_lag(cs_backend *base, cs_holder_visit visit, void *ctx, csync_error *err);
+/* doctor.c */
+int pg_doctor(cs_backend *base, cs_advice_visit visit, void *ctx, csync_error *err);
 /* CSYNC_EUNSUPPORTED: the lock that readers respect is taken and not seen; on such a server commits would be skipped. In a
  * write transaction. */
 int pg_lock_test(cs_pg *b, csync_error *err);

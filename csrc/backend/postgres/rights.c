@@ -47,7 +47,7 @@ int pg_check_rights_to_use(cs_pg *b, csync_error *err)
         "csync", "use csync's tables", err);
 }
 
-int pg_check_rights(cs_pg *b, const cs_table *t, csync_error *err)
+int pg_check_rights(cs_pg *b, const char *name, csync_error *err)
 {
     return check(
         b,
@@ -63,5 +63,5 @@ int pg_check_rights(cs_pg *b, const cs_table *t, csync_error *err)
         "WHERE CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid,'UPDATE') END UNION ALL SELECT "
         "'GRANT CREATE ON SCHEMA csync TO '||" ME
         " WHERE NOT has_schema_privilege('csync','CREATE')) x(g)",
-        ((pg_table *)t->prepared)->name, "track this table", err);
+        name, "track this table", err);
 }

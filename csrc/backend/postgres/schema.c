@@ -10,7 +10,7 @@ static const char tables_sql[] =
     "CREATE TABLE csync._sync_log(version bigserial PRIMARY KEY, table_name text NOT NULL,"
     " pk_value text COLLATE \"C\" NOT NULL, operation text NOT NULL, payload text, origin text,"
     " timestamp text NOT NULL, seq bigint, ts bigint NOT NULL);"
-    "CREATE INDEX ON csync._sync_log(pk_value, table_name, version);"
+    "CREATE INDEX ON csync._sync_log(pk_value, table_name, version) WHERE origin IS NULL;"
     "CREATE TABLE csync._sync_state(key text PRIMARY KEY, value text NOT NULL);"
     "CREATE TABLE csync._sync_session(id int PRIMARY KEY, clock bigint NOT NULL);"
     "CREATE TABLE csync._sync_clients(origin_id text COLLATE \"C\" PRIMARY KEY,"
@@ -87,6 +87,28 @@ static const char functions_sql[] =
     " SELECT min(mark) INTO held FROM csync._sync_marks WHERE pid IS DISTINCT FROM pg_backend_pid();" /* NULL: prepared */
     " RETURN least(last, coalesce(held, last)); END $$;";
 
+/* Everything of the catalogue that base.tables was made from, and the triggers; and whether others have switched relay
+ * on. It is asked in every transaction, so it is a function, whose plan the server keeps; and so that it costs the same in
+ * a catalogue of any size, tables are looked for by the parts of tracked names behind a point that may be theirs, and
+ * columns by table. */
+static const char catalogue_sql[] =
+    "CREATE FUNCTION csync._sync_catalogue(OUT print text, OUT relay text) LANGUAGE plpgsql AS $$ BEGIN "
+    "WITH c AS MATERIALIZED (SELECT t.id,t.fingerprint,c.oid,c.relname FROM pg_class c JOIN pg_namespace n ON "
+    "n.oid=c.relnamespace JOIN csync._sync_tables t ON t.name=CASE n.nspname WHEN 'public' THEN c.relname "
+    "ELSE n.nspname||'.'||c.relname END WHERE c.relname=ANY(ARRAY(SELECT substr(s.name,i)::name FROM "
+    "csync._sync_tables s,generate_series(1,length(s.name)) i WHERE i=1 OR substr(s.name,i-1,1)='.'))) "
+    "SELECT md5(coalesce(string_agg(d,';' ORDER BY d),'')),(SELECT value FROM csync._sync_state WHERE "
+    "key='relay') INTO print,relay FROM (SELECT concat_ws(',',c.id,c.fingerprint,"
+    "c.oid,c.relname,a.attname,a.atttypid,a.atttypmod,a.attnotnull,a.attgenerated) FROM c JOIN "
+    "pg_attribute a ON a.attrelid=c.oid AND a.attnum>0 AND NOT a.attisdropped WHERE "
+    "a.attrelid=ANY(ARRAY(SELECT oid FROM c)) "
+    "UNION ALL SELECT concat_ws(',','t',id,name) FROM csync._sync_tables "
+    "UNION ALL SELECT concat_ws(',','p',inhrelid,inhparent) FROM pg_inherits "
+    "UNION ALL SELECT concat_ws(',','k',k.oid,k.conrelid,k.confdeltype) FROM pg_constraint k WHERE "
+    "k.contype IN ('f','p','u') AND k.connamespace<>'pg_catalog'::regnamespace "
+    "UNION ALL SELECT concat_ws(',','g',g.oid,g.tgenabled) FROM pg_trigger g WHERE g.tgname LIKE "
+    "'\\_sync\\_%' OR " PG_CHANGES_ROWS ") x(d); END $$;";
+
 static int exists(cs_pg *b, int *found, csync_error *err)
 {
     int64_t n = 0;
@@ -131,6 +153,8 @@ static int create(cs_pg *b, csync_error *err)
         rc = pg_exec(b, tables_sql, err);
     if (rc == CSYNC_OK)
         rc = pg_exec(b, functions_sql, err);
+    if (rc == CSYNC_OK)
+        rc = pg_exec(b, catalogue_sql, err);
     return rc == CSYNC_OK ? pg_lock_test(b, err) : rc;
 }
 

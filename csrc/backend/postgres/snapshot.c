@@ -15,34 +15,45 @@ static const char heads_sql[] =
     "l.version=r.version AND r.version<>0 WHERE r.table_id=$1 AND r.pk>$2 ORDER BY r.pk LIMIT $3";
 
 /* A live head without a row is nobody's row. */
-static int append_head(cs_serving *s, cs_table *t, const PGresult *rows, int i, csync_error *err)
+static int append_head(cs_serving *s, cs_table *t, const PGresult *rows, int i, const char *payload,
+                       csync_error *err)
 {
     cs_pg *b = (cs_pg *)s->b;
     char timestamp[CS_TIME_SIZE];
     csync_change c = {.struct_size = sizeof c, .table = t->name, .pk = pg_cell(b, rows, i, 0)};
-    int deleted = (pg_cell_int(b, rows, i, 5) & PG_DELETED) != 0, live = !deleted;
+    int deleted = (pg_cell_int(b, rows, i, 5) & PG_DELETED) != 0;
     int64_t ts = pg_cell_int(b, rows, i, 2);
-    const char *reason = NULL;
-    cs_buf payload = {0};
-    int rc = CSYNC_OK;
 
     cs_time_format(ts, timestamp);
     c.version = pg_cell_int(b, rows, i, 1);
     c.operation = deleted ? CSYNC_DELETE : CSYNC_INSERT;
-    c.payload = deleted ? NULL : pg_cell(b, rows, i, 6);
+    if (!deleted)
+        c.payload = pg_cell(b, rows, i, 6) ? pg_cell(b, rows, i, 6) : payload;
     c.origin = pg_cell(b, rows, i, 3);
     c.timestamp = timestamp;
     c.seq = pg_cell_int(b, rows, i, 4);
     c.base = s->request->bases ? pg_cell(b, rows, i, 7) : NULL;
-    if (live && !c.payload) {
-        rc = pg_read_key(b, t, c.pk, &reason, err);
-        if (rc == CSYNC_OK)
-            rc = pg_row_payload(b, t, &payload, &live, err);
-        c.payload = payload.data;
+    return deleted || c.payload ? cs_serve_row(s, &c, ts, 0, err) : CSYNC_OK;
+}
+
+static int append_heads(cs_serving *s, cs_table *t, const PGresult *rows, csync_error *err)
+{
+    cs_pg *b = (cs_pg *)s->b;
+    int n = pg_rows(b, rows);
+    pg_wanted *wanted = cs_calloc((size_t)n + 1, sizeof *wanted);
+    int rc = wanted ? CSYNC_OK : cs_fail_nomem(err);
+
+    for (int i = 0; rc == CSYNC_OK && i < n; i++) {
+        int deleted = (pg_cell_int(b, rows, i, 5) & PG_DELETED) != 0;
+
+        wanted[i].table = deleted || pg_cell(b, rows, i, 6) ? NULL : t;
+        wanted[i].pk = pg_cell(b, rows, i, 0);
     }
-    if (rc == CSYNC_OK && (live || deleted))
-        rc = cs_serve_row(s, &c, ts, 0, err);
-    cs_buf_free(&payload);
+    if (rc == CSYNC_OK)
+        rc = pg_read_rows(b, wanted, (size_t)n, err);
+    for (int i = 0; rc == CSYNC_OK && i < n && !s->full; i++)
+        rc = append_head(s, t, rows, i, wanted[i].payload, err);
+    pg_wanted_free(wanted, (size_t)n);
     return rc;
 }
 
@@ -62,8 +73,8 @@ static int read_table(cs_serving *s, cs_table *t, const char *after, csync_error
         pg_int(&a, limit);
         rc = pg_run(b, heads_sql, &a, &rows, err);
         n = rc == CSYNC_OK ? pg_rows(b, rows) : 0;
-        for (int i = 0; rc == CSYNC_OK && i < n && !s->full; i++)
-            rc = append_head(s, t, rows, i, err);
+        if (rc == CSYNC_OK)
+            rc = append_heads(s, t, rows, err);
         if (rc == CSYNC_OK && n) {
             cs_free(last);
             last = cs_strdup(pg_cell(b, rows, n - 1, 0));

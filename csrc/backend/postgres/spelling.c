@@ -159,6 +159,48 @@ static int same_moment(enum pg_kind kind, const cs_value *given, const cs_value 
            x_len == y_len && memcmp(x, y, x_len) == 0;
 }
 
+/* `count` digits below `limit`, after `lead` if there is one. */
+static int is_part(const char **p, const char *end, char lead, int count, int limit)
+{
+    int n = 0;
+
+    if (lead && (*p == end || *(*p)++ != lead))
+        return 0;
+    for (int i = 0; i < count; i++) {
+        if (*p == end || **p < '0' || **p > '9')
+            return 0;
+        n = 10 * n + *(*p)++ - '0';
+    }
+    return n < limit;
+}
+
+/* PostgreSQL writes no zeros at the end of the fraction. Hour 24 and second 60 are other times. */
+static int is_own_time(const char **p, const char *end, char lead)
+{
+    const char *point;
+
+    if (!is_part(p, end, lead, 2, 24) || !is_part(p, end, ':', 2, 60) || !is_part(p, end, ':', 2, 60))
+        return 0;
+    if (*p == end || **p != '.')
+        return 1;
+    point = (*p)++;
+    return digits(p, end, 1, 6) && *p > point && (*p)[-1] != '0';
+}
+
+int pg_is_own_spelling(enum pg_kind kind, const cs_value *v)
+{
+    const char *p = v->text, *end = v->text + v->len;
+
+    if (kind == PG_UUID)
+        return pg_is_uuid(v);
+    if (!is_part(&p, end, 0, 4, 10000) || !is_part(&p, end, '-', 2, 13) ||
+        !is_part(&p, end, '-', 2, 32))
+        return 0;
+    if (kind == PG_TIMESTAMPTZ)
+        return is_own_time(&p, end, 'T') && p + 1 == end && *p == 'Z';
+    return (kind == PG_DATE || (kind == PG_TIMESTAMP && is_own_time(&p, end, ' '))) && p == end;
+}
+
 /* ---- rows and keys ---- */
 
 static enum verdict judge(enum pg_kind kind, const cs_value *given, const cs_value *held)

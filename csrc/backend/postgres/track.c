@@ -6,30 +6,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* Everything of the catalogue that base.tables was made from, and the triggers; and whether others have switched relay
- * on. It is asked in every transaction: so that it costs the same in a catalogue of any size, tables are looked for by
- * the parts of tracked names behind a point that may be theirs, and columns by table. */
-static const char catalogue_sql[] =
-    "WITH c AS MATERIALIZED (SELECT t.id,t.fingerprint,c.oid,c.relname FROM pg_class c JOIN pg_namespace n ON "
-    "n.oid=c.relnamespace JOIN csync._sync_tables t ON t.name=CASE n.nspname WHEN 'public' THEN c.relname "
-    "ELSE n.nspname||'.'||c.relname END WHERE c.relname=ANY(ARRAY(SELECT substr(s.name,i)::name FROM "
-    "csync._sync_tables s,generate_series(1,length(s.name)) i WHERE i=1 OR substr(s.name,i-1,1)='.'))) "
-    "SELECT md5(coalesce(string_agg(d,';' ORDER BY d),'')),(SELECT value FROM csync._sync_state WHERE "
-    "key='relay') FROM (SELECT concat_ws(',',c.id,c.fingerprint,"
-    "c.oid,c.relname,a.attname,a.atttypid,a.atttypmod,a.attnotnull,a.attgenerated) FROM c JOIN "
-    "pg_attribute a ON a.attrelid=c.oid AND a.attnum>0 AND NOT a.attisdropped WHERE "
-    "a.attrelid=ANY(ARRAY(SELECT oid FROM c)) "
-    "UNION ALL SELECT concat_ws(',','t',id,name) FROM csync._sync_tables "
-    "UNION ALL SELECT concat_ws(',','p',inhrelid,inhparent) FROM pg_inherits "
-    "UNION ALL SELECT concat_ws(',','k',k.oid,k.conrelid,k.confdeltype) FROM pg_constraint k WHERE "
-    "k.contype IN ('f','p','u') AND k.connamespace<>'pg_catalog'::regnamespace "
-    "UNION ALL SELECT concat_ws(',','g',g.oid,g.tgenabled) FROM pg_trigger g WHERE g.tgname LIKE "
-    "'\\_sync\\_%' OR " PG_CHANGES_ROWS ") x(d)";
-
 static int read_catalogue(cs_pg *b, char out[40], csync_error *err)
 {
     PGresult *r;
-    int rc = pg_run(b, catalogue_sql, NULL, &r, err);
+    int rc = pg_run(b, "SELECT print,relay FROM csync._sync_catalogue()", NULL, &r, err);
 
     if (rc == CSYNC_OK) {
         snprintf(out, 40, "%s", pg_cell(b, r, 0, 0));
@@ -202,7 +182,7 @@ int pg_track(cs_backend *base, const char *table, int capture, csync_error *err)
     rc = pg_describe(b, table, capture, &t, err);
     if (rc != CSYNC_OK)
         return rc;
-    rc = pg_check_rights(b, t, err);
+    rc = pg_check_rights(b, ((pg_table *)t->prepared)->name, err);
     if (rc == CSYNC_OK)
         rc = store_table(b, t, err);
     if (rc == CSYNC_OK)

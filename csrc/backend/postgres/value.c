@@ -147,6 +147,15 @@ void pg_put_param(cs_buf *s, enum pg_kind kind, const cs_value *v, const char **
 
 /* ---- decoding ---- */
 
+const char *pg_param_type(enum pg_kind kind)
+{
+    static const char *const types[] = {
+        [PG_INT] = "bigint", [PG_NUMERIC] = "numeric", [PG_FLOAT] = "float8",
+        [PG_BOOL] = "bool",  [PG_TEXT] = "text",       [PG_BYTEA] = "bytea"};
+
+    return kind < PG_OTHER ? types[kind] : "text";
+}
+
 int pg_reserve_cells(cs_pg *b, csync_error *err)
 {
     size_t need = 1;
@@ -192,7 +201,7 @@ static int read_key_members(cs_pg *b, const cs_table *t, const char *pk, csync_e
 }
 
 /* As PostgreSQL writes it. */
-static int is_uuid(const cs_value *v)
+int pg_is_uuid(const cs_value *v)
 {
     for (size_t i = 0; i < v->len; i++) {
         int dash = i == 8 || i == 13 || i == 18 || i == 23;
@@ -211,7 +220,7 @@ static int is_plain(enum pg_kind kind, const cs_value *v)
     case PG_TEXT:
         return v->type == CS_TEXT && !memchr(v->text, 0, v->len) && cs_utf8_valid(v->text, v->len);
     case PG_UUID:
-        return v->type == CS_TEXT && is_uuid(v);
+        return v->type == CS_TEXT && pg_is_uuid(v);
     default:
         return 0;
     }

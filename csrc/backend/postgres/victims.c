@@ -125,30 +125,16 @@ static int is_held(cs_pg *b, const cs_table *t, int *holds, csync_error *err)
         &a, &one, holds, err);
 }
 
-/* Rows below first. *held 1: one has to stay. */
+/* All at once: rows may refer to each other in a circle, and keys are checked when the statement ends. *held 1: one has to
+ * stay. */
 static int delete_rows(cs_pg *b, const cs_row_list *gone, int *held, csync_error *err)
 {
     int rc = CSYNC_OK;
 
-    for (size_t i = gone->count; rc == CSYNC_OK && !*held && i > 0; i--) {
-        cs_table *t = gone->list[i - 1].table;
-        PGresult *r = NULL;
-        const char *ignored;
-        cs_buf sql = {0};
-
-        rc = is_held(b, t, held, err);
-        if (rc == CSYNC_OK)
-            rc = pg_read_key(b, t, gone->list[i - 1].pk, &ignored, err);
-        cs_buf_printf(&sql, "DELETE FROM %s x", ((pg_table *)t->prepared)->name);
-        pg_put_key_where(&sql, t);
-        if (rc == CSYNC_OK)
-            rc = cs_buf_check(&sql, err);
-        if (rc == CSYNC_OK && !*held)
-            rc = pg_run_key(b, t, sql.data, &r, err);
-        pg_clear(b, r);
-        cs_buf_free(&sql);
-    }
-    return rc;
+    for (size_t i = 0; rc == CSYNC_OK && !*held && i < b->base.table_count; i++)
+        if (cs_row_list_has_table(gone, b->base.tables[i]))
+            rc = is_held(b, b->base.tables[i], held, err);
+    return rc == CSYNC_OK && !*held ? pg_delete_rows(b, gone, err) : rc;
 }
 
 int pg_is_referred_to(cs_pg *b, cs_table *t, int *is, csync_error *err)

@@ -176,6 +176,7 @@ static const cs_backend_ops ops = {
     .other_peers = sq_other_peers,
     .state = sq_state,
     .lag = no_lag,
+    .doctor = sq_doctor,
     .conflict_add = sq_conflict_add,
     .conflicts = sq_conflicts,
     .parked = sq_parked,

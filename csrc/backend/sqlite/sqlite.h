@@ -256,6 +256,8 @@ int sq_peer_get(cs_backend *b, const char *peer, cs_peer *out, csync_error *err)
 int sq_peer_put(cs_backend *b, const char *peer, cs_peer *value, csync_error *err);
 int sq_other_peers(cs_backend *b, const char *peer, int *found, csync_error *err);
 int sq_state(cs_backend *b, csync_state *out, csync_error *err);
+/* doctor.c */
+int sq_doctor(cs_backend *base, cs_advice_visit visit, void *ctx, csync_error *err);
 int sq_conflict_add(cs_backend *b, const cs_conflict *conflict, csync_error *err);
 int sq_conflicts(cs_backend *b, int64_t since, int limit, cs_conflict_visit visit, void *ctx,
                  csync_error *err);
