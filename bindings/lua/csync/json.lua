@@ -28,7 +28,7 @@ end
 -- ---- numbers
 
 local function is_same_integer(number, text)
-    return (number > -EXACT and number < EXACT) or format("%.0f", number) == text
+    return number > -EXACT and number < EXACT or number == EXACT and text == "9007199254740992"
 end
 
 local function integer(text)
@@ -286,6 +286,10 @@ local function read_record(text, i)
             record[snake(name) .. "_json"] = sub(text, at, stop - 1)
         else
             value, stop = read_value(text, at, "record")
+            if ROWS[name] and type(value) == "string" then
+                record[snake(name) .. "_json"] = value
+                value = read_row(value, 1)
+            end
         end
         if value ~= null then
             record[snake(name)] = value

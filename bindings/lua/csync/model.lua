@@ -152,7 +152,7 @@ model.Position = {
     --- Reads what to_json wrote.
     from_json = function(text)
         local found = json.load(text)
-        local is_one = type(found) == "table" and type(found.version or 0) == "number"
+        local is_one = text:find("^%s*{") and found and type(found.version or 0) == "number"
         if not is_one or not (is_text(found.epoch) and is_text(found.origin) and is_text(found.cursor)) then
             return nil, text:sub(1, 80) .. " is no position", "CSYNC_EINVAL"
         end
