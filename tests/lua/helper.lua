@@ -7,7 +7,10 @@ local helper = {}
 local mode = os.getenv("CSYNC_LUA_GC")
 if mode == "aggressive" then
     collectgarbage("setpause", 0)
-    collectgarbage("setstepmul", 10000)
+    collectgarbage("setstepmul", 1000)
+    if _VERSION == "Lua 5.4" then -- LuaJIT's setting is enough to collect all the time
+        debug.sethook(collectgarbage, "", 2000)
+    end
 elseif mode == "generational" and _VERSION == "Lua 5.4" then
     collectgarbage("generational", 1, 1)
 end
@@ -18,12 +21,22 @@ helper.is_jit = rawget(_G, "jit") ~= nil
 
 local folder
 
+local function make(name)
+    local made = os.execute("mkdir " .. name .. " 2>/dev/null")
+    return (made == true or made == 0) and name
+end
+
+--- A folder in memory where there is one: what is tested here is not the disk.
+local function make_folder()
+    local name = os.tmpname()
+    os.remove(name)
+    return make((name:gsub("^.*/", "/dev/shm/"))) or assert(make(name))
+end
+
 --- A path that no other spec uses.
 function helper.path(name)
     if not folder then
-        folder = os.tmpname()
-        os.remove(folder)
-        os.execute("mkdir " .. folder)
+        folder = make_folder()
     end
     helper.count = (helper.count or 0) + 1
     return ("%s/%d-%s"):format(folder, helper.count, name)

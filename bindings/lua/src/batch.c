@@ -268,10 +268,8 @@ static int batch_hash(lua_State *L)
 
 void csl_open_batch(lua_State *L)
 {
-    static const luaL_Reg meta[] = {{"__gc", batch_free},
-                                    {"__len", batch_length},
-                                    {"__tostring", batch_tostring},
-                                    {NULL, NULL}};
+    static const luaL_Reg meta[] = {
+        {"__gc", batch_free}, {"__len", batch_length}, {"__tostring", batch_tostring}, {NULL, NULL}};
     static const luaL_Reg methods[] = {{"to_json", batch_to_json}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"batch_new", batch_new},
                                          {"batch_from_json", batch_from_json},

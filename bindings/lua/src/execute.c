@@ -90,8 +90,9 @@ static void bind(lua_State *L, int index, csync_value *value, int number)
         if (csl_to_integer(L, index, &value->integer))
             return;
     }
-    luaL_error(L, "parameter %d: expected nil, csync.null, a boolean, number, string, csync.blob, "
-                  "csync.integer or csync.real, not a %s",
+    luaL_error(L,
+               "parameter %d: expected nil, csync.null, a boolean, number, string, csync.blob, "
+               "csync.integer or csync.real, not a %s",
                number, luaL_typename(L, index));
 }
 
@@ -179,8 +180,8 @@ static int replica_execute(lua_State *L)
     lua_replace(L, use.call.base + CSL_ROWS);
     use.handle = csl_replica_enter(use.self);
     csl_call_begin(&use.call);
-    rc = csl_end(&use, csync_execute(use.handle, sql, values, (size_t)count, on_row, &r, NULL,
-                                     &use.err));
+    rc = csl_end(&use,
+                 csync_execute(use.handle, sql, values, (size_t)count, on_row, &r, NULL, &use.err));
     if (rc)
         return rc;
     lua_settop(L, use.call.base);

@@ -186,8 +186,7 @@ static int session_close(lua_State *L)
 
 void csl_open_session(lua_State *L)
 {
-    static const luaL_Reg meta[] = {
-        {"__gc", session_close}, {"__close", session_close}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", session_close}, {"__close", session_close}, {NULL, NULL}};
     static const luaL_Reg methods[] = {{"close", session_close},
                                        {"_next", session_next},
                                        {"_page", session_page},
