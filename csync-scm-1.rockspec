@@ -14,9 +14,8 @@ dependencies = {
 supported_platforms = { "linux" }
 build = {
     type = "command",
-    build_command = 'cmake -S . -B build/rock-$(LUA_INCDIR) -DCMAKE_BUILD_TYPE=Release -DCSYNC_LUA=ON'
-        .. ' -DCSYNC_LUA_INCLUDE_DIR="$(LUA_INCDIR)" && cmake --build build/rock-$(LUA_INCDIR) --target lua_rock'
-        .. ' && cmake -E copy build/rock-$(LUA_INCDIR)/lua/rock/csync/core.so build/rock/csync/core.so',
+    build_command = 'cmake -S . -B build/rock -DCSYNC_LUA=ON -DCSYNC_LUA_INCLUDE_DIR="$(LUA_INCDIR)"'
+        .. " && cmake --build build/rock --target lua_rock",
     install = {
         lua = {
             ["csync"] = "bindings/lua/csync.lua",
@@ -31,7 +30,7 @@ build = {
             ["csync.values"] = "bindings/lua/csync/values.lua",
         },
         lib = {
-            ["csync.core"] = "build/rock/csync/core.so",
+            ["csync.core"] = "build/rock/lua/rock/csync/core.so",
         },
     },
 }
