@@ -9,7 +9,7 @@ import check_api
 import tree
 
 META = tree.ROOT / "bindings" / "lua" / "csync.meta.lua"
-STUB = tree.ROOT / "bindings" / "python" / "csync" / "__init__.pyi"
+STUBS = [tree.ROOT / "bindings" / "python" / "csync" / name for name in ("__init__.pyi", "_csync.pyi")]
 INTERPRETERS = {"5.4": ["luac5.4", "-p"], "jit": ["luajit", "-bl"]}
 # what only Lua has, or only Python; a class of Python: its members that Lua says otherwise
 OTHERWISE = {
@@ -44,19 +44,26 @@ def declared():
     return fields, methods
 
 
+def members_of(node):
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef):
+            yield item.name
+        elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            yield item.target.id
+
+
 def python_names():
     """The public names of the package, and those of each class."""
     names, members = set(), {}
-    for node in ast.parse(STUB.read_text()).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            names.add(node.name)
-        if isinstance(node, ast.ClassDef):
-            members[node.name] = {
-                n.name if isinstance(n, ast.FunctionDef) else n.target.id
-                for n in node.body
-                if isinstance(n, ast.FunctionDef) or isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-            }
-    return names, members
+    for stub in STUBS:
+        for node in ast.parse(stub.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                members.setdefault(node.name, set()).update(members_of(node))
+            if stub is STUBS[0] and isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                names.add(node.name)
+            elif stub is STUBS[0] and isinstance(node, ast.ImportFrom):
+                names |= {alias.asname for alias in node.names if alias.asname}
+    return {name for name in names if not name.startswith("_")}, members
 
 
 def running(lua, program):
