@@ -28,6 +28,16 @@ def test_the_plain_script(tmp_path, version):
 
 
 @pytest.mark.parametrize("version", ["5.4", "jit"])
+def test_the_first_program_of_the_page(tmp_path, version):
+    program = re.findall(r"```lua\n(.*?)```", (ROOT / "docs" / "lua.md").read_text(), re.S)[0]
+    (tmp_path / "first.lua").write_text(program)
+    command = [ROOT / "script" / "lua", version, "first.lua"]
+    needs({"5.4": "lua5.4", "jit": "luajit"}[version], version)
+    out = subprocess.check_output(command, cwd=tmp_path, text=True)
+    assert "pulled=1, pushed=1" in out and out.endswith("true\n")
+
+
+@pytest.mark.parametrize("version", ["5.4", "jit"])
 def test_script_lua_runs_a_file_in_the_callers_folder(tmp_path, version):
     needs({"5.4": "lua5.4", "jit": "luajit"}[version], version)
     (tmp_path / "program.lua").write_text("print(require('csync').version, arg[1])")

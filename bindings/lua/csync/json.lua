@@ -179,6 +179,15 @@ local function read_number(text, i)
     return value, last + 1, is_other
 end
 
+--- What is inside nested JSON has no row that could remember how it was written: a number beyond Lua's is a csync.integer there.
+local function read_inner(text, i, how)
+    local value, stop, is_other = read_value(text, i, how)
+    if is_other and how == "nested" and type(value) == "string" then
+        value = setmetatable({ value = value }, core.integer)
+    end
+    return value, stop
+end
+
 local function read_array(text, i, how)
     local list = setmetatable({}, Array)
     i = skip(text, i + 1)
@@ -186,7 +195,7 @@ local function read_array(text, i, how)
         return list, i + 1
     end
     while true do
-        list[#list + 1], i = read_value(text, i, how)
+        list[#list + 1], i = read_inner(text, i, how)
         i = skip(text, i)
         if byte(text, i) == 93 then
             return list, i + 1
@@ -304,7 +313,7 @@ local function read_nested(text, i)
     local object = {}
     local after = read_members(text, i, function(name, at)
         local stop
-        object[name], stop = read_value(text, at, "nested")
+        object[name], stop = read_inner(text, at, "nested")
         return stop
     end)
     return object, after
