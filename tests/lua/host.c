@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS = 4, STEP_AFTER = 300 };
+enum { THREADS = 4 };
 
 typedef struct job {
     const char *file;
@@ -107,18 +107,18 @@ static int in_threads(const char *file)
     return failed;
 }
 
-/* The first allocations one by one, then in strides: each is another point at which Lua raises. */
-static int without_memory(const char *file, long stride)
+/* Each allocation is another point at which Lua raises. */
+static int without_memory(const char *file)
 {
     job j = {.file = file};
     long points = 0;
     int result = 1;
 
-    for (long n = 0; result == 1; n += n < STEP_AFTER ? 1 : stride, points++) {
-        j.left = n;
+    for (; result == 1; points++) {
+        j.left = points;
         result = run(&j);
     }
-    printf("memory ended at %ld points: %s\n", points, result ? "failed" : "ok");
+    printf("memory ended at %ld points: %s\n", points - 1, result ? "failed" : "ok");
     return result;
 }
 
@@ -126,8 +126,8 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "threads") == 0)
         return in_threads(argv[2]);
-    if (argc == 4 && strcmp(argv[1], "memory") == 0)
-        return without_memory(argv[2], strtol(argv[3], NULL, 10));
-    fprintf(stderr, "host threads FILE | host memory FILE STRIDE\n");
+    if (argc == 3 && strcmp(argv[1], "memory") == 0)
+        return without_memory(argv[2]);
+    fprintf(stderr, "host threads|memory FILE\n");
     return 2;
 }
