@@ -63,6 +63,22 @@ describe("what is forgotten", function()
         other:close()
     end)
 
+    it("is collected inside a callback of its own replica", function()
+        local left, right = helper.conflict()
+        local feed, session = assert(right:subscribe("note")), assert(csync.Session(right, left.origin))
+        session:next()
+        local resolver, check = helper.expect(function()
+            feed, session = nil, nil -- luacheck: ignore
+            for _ = 1, 3 do
+                collectgarbage()
+            end
+            return "local"
+        end)
+        assert(right:sync(left, { on_conflict = resolver }))
+        check()
+        helper.close(left, right)
+    end)
+
     it("is closed by <close> in Lua 5.4", function()
         if helper.is_jit then
             return

@@ -108,7 +108,16 @@ local function strategy_of(given, level)
     return code
 end
 
+local function must_be_callable(name, value, level)
+    local metatable = type(value) == "table" and getmetatable(value)
+    if value ~= nil and type(value) ~= "function" and not (metatable and metatable.__call) then
+        error(("%s must be a function, not a %s"):format(name, type(value)), level + 1)
+    end
+end
+
 local function read(direction, given, level)
+    must_be_callable("on_conflict", given.on_conflict, level + 1)
+    must_be_callable("progress", given.progress, level + 1)
     local passes = options.whole("max_retry_passes", given.max_retry_passes or 3, 0, 1000000, level + 1)
     return {
         direction = options.choice("direction", direction, DIRECTIONS, level + 1),

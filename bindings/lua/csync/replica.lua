@@ -50,12 +50,18 @@ local function open_options(given)
     }
 end
 
+--- A light userdata, or a pointer of LuaJIT's FFI.
+local function is_pointer(value)
+    return type(value) == "cdata" and tostring(value):find("^cdata<.*%*>: 0x") ~= nil
+        or type(value) == "userdata" and core.is_light(value)
+end
+
 --- Opens a database and makes it a replica if it is not one yet. `database`: a path, "sqlite:PATH", ":memory:",
 -- "postgresql://...", or a sqlite3 * as light userdata or cdata, whose owner has to be given.
 function replica.open(database, given)
     local read = open_options(given)
     local kind = type(database)
-    if kind ~= "string" and kind ~= "userdata" and kind ~= "cdata" then
+    if kind ~= "string" and not is_pointer(database) then
         error("a database is a path, a URL or a sqlite3 pointer, not a " .. kind, 2)
     elseif kind ~= "string" and read.owner == nil then
         error("with a sqlite3 pointer, say owner = the connection that it is of: the replica keeps it alive", 2)

@@ -124,6 +124,13 @@ static void *connection_at(lua_State *L, int index)
     return *(void *const *)lua_topointer(L, index);
 }
 
+/* core.is_light(value) */
+static int is_light(lua_State *L)
+{
+    lua_pushboolean(L, lua_islightuserdata(L, 1) && lua_touserdata(L, 1) != NULL);
+    return 1;
+}
+
 /* core.open(url or pointer, options) */
 static int open_replica(lua_State *L)
 {
@@ -343,6 +350,8 @@ void csl_open_replica(lua_State *L)
     csl_type(L, CSL_REPLICA, "Replica", meta, methods, replica_field);
     lua_pushcfunction(L, open_replica);
     lua_setfield(L, -2, "open");
+    lua_pushcfunction(L, is_light);
+    lua_setfield(L, -2, "is_light");
     lua_getfield(L, -1, "Replica");
     csl_add_sync(L);
     csl_add_clients(L);
