@@ -24,10 +24,6 @@ for metatable in pairs(KINDS) do
     metatable.__eq = equal
 end
 
-core.blob.__len = function(self)
-    return #self.value
-end
-
 --- Bytes. A string is text.
 function values.blob(bytes)
     if type(bytes) ~= "string" then
