@@ -21,7 +21,7 @@ local function check(value, message, code)
     return value
 end
 
-arm(true) -- luacheck: ignore
+arm(true)
 
 check(left:execute("UPDATE note SET body = ?, votes = ?", csync.blob("left"), 1))
 check(right:execute("UPDATE note SET body = 'right'"))
@@ -67,5 +67,5 @@ check(left:tables())
 check(left:state())
 check(left:execute("SELECT * FROM note"))
 
-arm(false) -- luacheck: ignore
+arm(false)
 assert(left:execute("SELECT 1")) -- the connection is not left in a transaction

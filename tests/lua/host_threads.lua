@@ -11,7 +11,7 @@ assert(db:execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body, votes INTEGE
 assert(db:track("note"))
 
 for round = 1, 20 do
-    assert(db:execute("INSERT INTO note VALUES (?, 'x', 0)", number * 1000 + round)) -- luacheck: ignore
+    assert(db:execute("INSERT INTO note VALUES (?, 'x', 0)", number * 1000 + round))
     assert(db:sync(shared, {
         on_conflict = function()
             return "remote"
@@ -19,4 +19,4 @@ for round = 1, 20 do
     }))
     collectgarbage()
 end
-assert(#db:execute("SELECT id FROM note WHERE id / 1000 = ?", number) == 20) -- luacheck: ignore
+assert(#db:execute("SELECT id FROM note WHERE id / 1000 = ?", number) == 20)

@@ -16,7 +16,7 @@ describe("what is forgotten", function()
             }
             things[2]:next()
             right:close()
-            left = nil -- luacheck: ignore
+            left = nil
             for i = 1, #things do
                 things[(i + order) % #things + 1] = false
                 collectgarbage()
@@ -68,7 +68,7 @@ describe("what is forgotten", function()
         local feed, session = assert(right:subscribe("note")), assert(csync.Session(right, left.origin))
         session:next()
         local resolver, check = helper.expect(function()
-            feed, session = nil, nil -- luacheck: ignore
+            feed, session = nil, nil
             for _ = 1, 3 do
                 collectgarbage()
             end
