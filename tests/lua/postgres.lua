@@ -31,7 +31,7 @@ local result = assert(here:sync(there, {
 }))
 assert(met == 2 and result.conflicts == 2, met .. " met, " .. tostring(result))
 for _, row in ipairs(there:execute("SELECT id, note, count FROM item ORDER BY id")) do
-    print(row[1], row[2], type(row[3]) == "number" and ("%.0f"):format(row[3]) or row[3]) -- print shows 14 digits
+    print(row[1], row[2], tostring(csync.integer(row[3]))) -- print would show 14 digits
 end
 assert(here:verify(there).equal)
 here:close()
