@@ -27,9 +27,21 @@ def test_the_plain_script(tmp_path, version):
     assert out.endswith("in step\n")
 
 
+BLOCKS = re.findall(r"```lua\n(.*?)```", (ROOT / "docs" / "lua.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize("version", ["5.4", "jit"])
+def test_every_program_of_the_page_is_lua_and_names_what_is_there(tmp_path, version):
+    for number, block in enumerate(BLOCKS):
+        (tmp_path / f"{number}.lua").write_text(block)
+        lua(version, "-e", f"assert(loadfile('{tmp_path}/{number}.lua'))")
+    for name in sorted(set(re.findall(r"\bcsync\.(\w+)", "".join(BLOCKS)))):
+        lua(version, "-e", f"assert(require('csync').{name}, '{name}')")
+
+
 @pytest.mark.parametrize("version", ["5.4", "jit"])
 def test_the_first_program_of_the_page(tmp_path, version):
-    program = re.findall(r"```lua\n(.*?)```", (ROOT / "docs" / "lua.md").read_text(), re.S)[0]
+    program = BLOCKS[0]
     (tmp_path / "first.lua").write_text(program)
     command = [ROOT / "script" / "lua", version, "first.lua"]
     needs({"5.4": "lua5.4", "jit": "luajit"}[version], version)

@@ -43,6 +43,7 @@ function core.Change.__eq(a, b)
 end
 
 local function short(text)
+    text = tostring(text)
     return #text <= 120 and text or text:sub(1, 117) .. "..."
 end
 
@@ -51,7 +52,7 @@ function core.Change.__tostring(change)
     return ("csync.Change %s: %s %s %s%s"):format(
         tostring(change.version),
         change.operation,
-        change.table_name,
+        tostring(change.table_name),
         short(change.pk_json),
         row
     )
