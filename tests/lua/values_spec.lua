@@ -140,6 +140,11 @@ describe("values", function()
         end
     end)
 
+    it("are written with no more digits than they need", function()
+        local row = '{"a":0.1,"b":1e+300,"c":0.30000000000000004,"e":-1.5}'
+        assert.equal(row, change(row).pk and change({ a = 0.1, b = 1e300, c = 0.1 + 0.2, e = -1.5 }).pk_json)
+    end)
+
     it("nest where JSON nests", function()
         local text = '{"a":[1,[],{}],"b":{"c":[null,true,"x"]}}'
         local one = change("{}", text)

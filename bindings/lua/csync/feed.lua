@@ -7,7 +7,7 @@ local Subscription = core.Subscription
 --- The next changes, a Batch; nil alone: there are none within `timeout` seconds (0: do not wait; nil: wait for ever).
 function Subscription:next(timeout)
     if timeout then
-        return self:_next(math.min(math.ceil(timeout * 1000), 2 ^ 31 - 1))
+        return self:_next(math.max(0, math.min(math.ceil(timeout * 1000), 2 ^ 31 - 1)))
     end
     while true do -- a signal ends the core's wait early
         local batch, message, code, detail = self:_next(-1)

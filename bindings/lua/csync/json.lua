@@ -418,13 +418,23 @@ function json.is_utf8(text)
     return true
 end
 
+--- 15 digits where they are this double, else as many as it takes.
+local function digits_that_suffice(value)
+    for digits = 15, 17 do
+        local text = gsub(format("%." .. digits .. "g", value), ",", ".")
+        if digits == 17 or tonumber(text) == value then
+            return text
+        end
+    end
+end
+
 local function dump_real(value)
     if value ~= value then
         error("NaN cannot stand inside nested JSON", 0)
     elseif value == math.huge or value == -math.huge then
         return value > 0 and "9e999" or "-9e999"
     end
-    local text = gsub(format("%.17g", value), ",", ".")
+    local text = digits_that_suffice(value)
     return find(text, "^-?%d+$") and text .. ".0" or text
 end
 
