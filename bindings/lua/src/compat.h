@@ -29,7 +29,7 @@ static inline void csl_kept(lua_State *L, int index)
 
 #define csl_rawlen(L, index) lua_rawlen(L, index)
 
-#else
+#elif LUA_VERSION_NUM == 501
 
 static inline void *csl_newuserdata(lua_State *L, size_t size)
 {
@@ -54,5 +54,7 @@ static inline void csl_kept(lua_State *L, int index)
 
 #define csl_rawlen(L, index) lua_objlen(L, index)
 
+#else
+#error "csync is for Lua 5.4, and for LuaJIT or Lua 5.1"
 #endif
 #endif
