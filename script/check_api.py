@@ -1,7 +1,7 @@
-"""check_api.py LIBRARY EXTENSION: the public functions of include/csync.h.
+"""check_api.py LIBRARY EXTENSION LUA_MODULE...: the public functions of include/csync.h.
 
-Each is commented, exported by LIBRARY (and nothing else is), called in tests/c or by the Python binding, and used by
-the Python binding or named, with a reason, in api_skip.txt. EXTENSION exports its two entry points only.
+Each is commented, exported by LIBRARY (and nothing else is), called in tests/c or by a binding, and used by each
+binding or named, with a reason, in api_skip.txt. EXTENSION and the Lua modules export their entry points only.
 """
 
 import re
@@ -15,6 +15,7 @@ SKIP = tree.ROOT / "script" / "api_skip.txt"
 DECLARATION = re.compile(r"^CSYNC_API\b[^;]*?\b(csync_\w+)\s*\(", re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 ENTRIES = {"sqlite3_csync_init"}
+BINDINGS = {"python": "bindings/python/src/", "lua": "bindings/lua/src/"}
 
 
 def declarations(text):
@@ -45,17 +46,20 @@ def called(*folders):
 
 
 def skipped(findings):
-    reasons = {}
+    """{binding: {function: line number}}, also {"names": ...}, which check_lua.py reads."""
+    reasons = {"names": {}, **{binding: {} for binding in BINDINGS}}
     for number, line in enumerate(SKIP.read_text().splitlines(), 1):
         if line and not line.startswith("#"):
-            function, _, reason = line.partition(" ")
-            reasons[function] = number
-            if not reason.strip():
-                findings.append(f"script/api_skip.txt:{number}: {function}: say why")
+            binding, _, rest = line.partition(" ")
+            name, _, reason = rest.partition(" ")
+            if binding not in reasons or not reason.strip():
+                findings.append(f"script/api_skip.txt:{number}: {line}: say a binding, a name, and why")
+            else:
+                reasons[binding][name] = number
     return reasons
 
 
-def check_exports(library, extension, public):
+def check_exports(library, extension, modules, public):
     names = exported(library)
     for name in sorted(set(public) - names):
         yield f"include/csync.h:{public[name]}: {name} is not exported by {library}: define it"
@@ -63,26 +67,34 @@ def check_exports(library, extension, public):
         yield f"csrc/csync.map:1: {library} exports {name}, which is not in csync.h: declare or hide it"
     for name in sorted(exported(extension) - ENTRIES - {"PyInit__csync"}):
         yield f"bindings/python/csync.map:1: {extension} exports {name}: hide it"
+    for module in modules:
+        for name in sorted(exported(module) - {"luaopen_csync_core"}):
+            yield f"bindings/lua/csync.map:1: {module} exports {name}: hide it"
 
 
-def main(library, extension):
+def check_binding(binding, used, reasons, public):
+    folder = BINDINGS[binding]
+    for name, line in public.items():
+        if name not in used | set(reasons):
+            yield f"include/csync.h:{line}: {name} is not used by {folder}: bind it, or skip it with a reason"
+    for name in sorted(set(reasons) & (used | (set(reasons) - set(public)))):
+        yield f"script/api_skip.txt:{reasons[name]}: {name} is bound or gone: delete the line"
+
+
+def main(library, extension, *modules):
     findings, public = [], {}
     text = HEADER.read_text()
     for name, start, end in declarations(text):
         public[name] = tree.line_of(text, start)
         if not commented(text, start, end):
             findings.append(f"include/csync.h:{public[name]}: {name} has no comment: write its contract")
-    findings += check_exports(library, extension, public)
-    tests, binding = called("tests/c/"), called("bindings/python/src/")
+    findings += check_exports(library, extension, modules, public)
+    used = {binding: called(folder) for binding, folder in BINDINGS.items()}
     reasons = skipped(findings)
-    for name, line in public.items():
-        where = f"include/csync.h:{line}: {name}"
-        if name not in tests | binding:
-            findings.append(f"{where} is not called by tests/c nor by the Python binding: write a test")
-        elif name not in binding | set(reasons):
-            findings.append(f"{where} is not used by bindings/python/src: bind it, or skip it with a reason")
-    for name in sorted(set(reasons) & (binding | (set(reasons) - set(public)))):
-        findings.append(f"script/api_skip.txt:{reasons[name]}: {name} is bound or gone: delete the line")
+    for name in sorted(set(public) - called("tests/c/").union(*used.values())):
+        findings.append(f"include/csync.h:{public[name]}: {name} is not called by tests/c nor by a binding: write a test")
+    for binding in BINDINGS:
+        findings += check_binding(binding, used[binding], reasons[binding], public)
     return findings
 
 

@@ -21,7 +21,7 @@ FOREIGN = {
     r"sqlite3\.h": r"tests/|bench/",  # calls through it would need a linked SQLite
     r"libpq-fe\.h|postgres.*\.h": r"csrc/backend/postgres/|tests/|bench/",
     r"cJSON\.h|cjson/.*": r"csrc/codec/|csrc/http/|tests/|bench/",
-    r"openssl/.*": r"csrc/codec/sha256\.c|csrc/http/|tests/|bench/",
+    r"openssl/.*": r"csrc/codec/sha256\.c|csrc/http/|bindings/lua/src/api\.c|tests/|bench/",
     r"curl/.*|microhttpd\.h": r"csrc/http/|tests/|bench/",
     r"Python\.h": r"bindings/python/src/",
     r"l(ua|auxlib|ualib)\.h": r"bindings/lua/",
