@@ -232,12 +232,12 @@ static int add_change(bulk *k, cs_item *item, int *fits, csync_error *err)
 static void put_array(bulk *k, const char *type, cs_buf *array)
 {
     const char *text = pg_array_text(array);
+    int first = !k->sql.failed && k->sql.data[k->sql.len - 1] == '(';
 
     if (!text)
         k->sql.failed = array->failed;
     k->params[k->param_count++] = text;
-    cs_buf_printf(&k->sql, "%s$%d::%s[]", k->sql.data[k->sql.len - 1] == '(' ? "" : ",",
-                  k->param_count, type);
+    cs_buf_printf(&k->sql, "%s$%d::%s[]", first ? "" : ",", k->param_count, type);
 }
 
 /* g: the changes as they came, n: which. Versions are given out group after group: whoever reads the log finds parents
