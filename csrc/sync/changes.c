@@ -329,13 +329,21 @@ static int raise_clock(cs_changes *w, csync_error *err)
 static int find_pending(const cs_changes *w, int *pending, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
+    cs_floors floors;
     int64_t known = 0;
     int rc = w->peer ? cs_known_version(w->replica, &w->peer->pushed, &known, err) : CSYNC_OK;
 
-    *pending = 0;
+    *pending = w->answering;
     if (w->peer && !CS_RULE(PENDING))
         known = w->peer->pushed.version;
-    return rc == CSYNC_OK ? b->ops->pending(b, known, pending, err) : rc;
+    if (rc == CSYNC_OK)
+        rc = b->ops->floors(b, &floors, err);
+    if (rc != CSYNC_OK || *pending)
+        return rc;
+    *pending =
+        floors.log >
+        known; /* a purge has dropped entries that the peer may not have: it was restored, or this replica was */
+    return *pending ? CSYNC_OK : b->ops->pending(b, known, pending, err);
 }
 
 static int meet_conflicts(cs_changes *w, csync_error *err)

@@ -410,6 +410,21 @@ def test_an_edit_in_a_copied_file_has_seen_what_was_in_the_file(replicas):
         assert settle(server, copy) == [(1, "edited")]
 
 
+@pytest.mark.parametrize("edited_at", [1, 2])
+def test_an_edit_in_a_copy_of_a_copy_has_seen_what_was_in_the_first_file(replicas, edited_at):
+    server, _ = replicas(NOTE, "note")
+    put(server, 1)
+    path = server.path
+    for number in 1, 2:
+        path = shutil.copy(path, server.path.parent / f"copy{number}.db")
+        with csync.open(path) as copy:
+            if edited_at == number:
+                copy.execute("UPDATE note SET body = 'edited'")
+    with csync.open(path) as copy:
+        assert copy.sync(server, strategy="server-wins").conflicts == 0
+        assert settle(server, copy) == [(1, "edited")]
+
+
 @pytest.mark.parametrize("push_only", [False, True])
 def test_an_edit_is_in_no_conflict_with_what_a_restored_server_has_brought_back(replicas, push_only):
     server, client = replicas(NOTE, "note")

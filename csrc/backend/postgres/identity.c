@@ -83,7 +83,10 @@ static int rename_origin(cs_pg *b, csync_error *err)
     if (rc == CSYNC_OK) /* what is pending in it was made by its user all the same */
         rc = pg_state_put_int(b, "copied_at", last, err);
     if (rc == CSYNC_OK)
-        rc = pg_state_put(b, "copied_from", b->base.origin, err);
+        rc = pg_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
+    cs_backend_descend(&b->base, last);
+    if (rc == CSYNC_OK)
+        rc = pg_state_put(b, "copied_from", b->base.copied_from, err);
     if (rc == CSYNC_OK)
         rc = pg_exec(b,
                      "UPDATE csync._sync_peers SET pushed=0,pushed_epoch='';"

@@ -62,7 +62,10 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
     if (rc == CSYNC_OK) /* what is pending in it was made by its user all the same */
         rc = sq_state_put_int(b, "copied_at", top, err);
     if (rc == CSYNC_OK)
-        rc = sq_state_put_text(b, "copied_from", b->base.origin, err);
+        rc = sq_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
+    cs_backend_descend(&b->base, top);
+    if (rc == CSYNC_OK)
+        rc = sq_state_put_text(b, "copied_from", b->base.copied_from, err);
     if (rc == CSYNC_OK)
         rc = sq_exec(b,
                      "UPDATE main._sync_peers SET pushed=0,pushed_epoch='';"
