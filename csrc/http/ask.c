@@ -327,7 +327,7 @@ static enum MHD_Result first(cs_ask *ask, const char *method, const char *versio
     split_target(ask, method);
     if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
         return refuse(ask, 505, "version", "this server speaks HTTP/1.1");
-    status = cs_ask_read_headers(ask, &detail);
+    status = cs_ask_read_headers(ask, version, &detail);
     if (status)
         return refuse(ask, status, status == 413 ? "too-large" : "malformed", detail);
     if (ask->client->is_extra)

@@ -103,7 +103,7 @@ typedef struct cs_ask {
 
 /* strict.c - what libmicrohttpd lets pass and we do not */
 /* Reads the headers into ask->headers. 0, or the status to refuse with; *detail says why. */
-int cs_ask_read_headers(cs_ask *ask, const char **detail);
+int cs_ask_read_headers(cs_ask *ask, const char *version, const char **detail);
 /* NULL: not there. */
 const char *cs_ask_header(const cs_ask *ask, const char *name);
 

@@ -7,7 +7,7 @@
 
 typedef struct reading {
     cs_ask *ask;
-    const char *expected; /* where the next header begins if nothing was folded, cut or cleaned; NULL: unknown */
+    const char *expected; /* where the next header begins if nothing was folded or cut */
     const char *detail;
     int status;
 } reading;
@@ -46,7 +46,36 @@ static int is_value(const char *text, size_t len)
  * versions lay it out in other ways and refuse these themselves. */
 static int is_in_place(const reading *r, const char *name)
 {
-    return !r->ask->server->checks_layout || !r->expected || r->expected == name;
+    return !r->ask->server->checks_layout || r->expected == name;
+}
+
+/* The target is all that stands between the method and the version: MHD's copy may end at a NUL. */
+static int is_line_whole(const cs_ask *ask, const char *method, size_t target_len, const char *version)
+{
+    return !ask->server->checks_layout || method + strlen(method) + 1 + target_len + 1 == version;
+}
+
+/* Behind the last header there is an empty line and nothing else. */
+static int is_end(const reading *r, const char *method)
+{
+    cs_ask *ask = r->ask;
+    const union MHD_ConnectionInfo *info;
+
+    if (!ask->server->checks_layout)
+        return 1;
+    info = ask->server->mhd.MHD_get_connection_info(ask->connection,
+                                                    MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return info && r->expected + 2 == method + info->header_size;
+}
+
+/* White space behind a value is not part of it. NULL: out of memory. */
+static const char *without_blanks(cs_ask *ask, const char *value, size_t len)
+{
+    size_t kept = len;
+
+    while (kept && (value[kept - 1] == ' ' || value[kept - 1] == '\t'))
+        kept--;
+    return kept == len ? value : cs_arena_copy(&ask->x.texts, value, kept);
 }
 
 static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const char *name,
@@ -65,6 +94,9 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     if (!is_in_place(r, name))
         return refuse(r, 400, "each header has one line, which ends in CRLF");
     r->expected = value + value_len + 2;
+    value = without_blanks(r->ask, value, value_len);
+    if (!value)
+        return refuse(r, 503, "out of memory");
     r->ask->headers[request->header_count++] = (csync_header){name, value};
     return MHD_YES;
 }
@@ -147,11 +179,19 @@ static int check_body(const cs_ask *ask, reading *r)
     return MHD_YES;
 }
 
-int cs_ask_read_headers(cs_ask *ask, const char **detail)
+int cs_ask_read_headers(cs_ask *ask, const char *version, const char **detail)
 {
-    reading r = {ask, NULL, NULL, 0};
+    const csync_request *request = &ask->request;
+    size_t target_len = strlen(request->path);
+    reading r = {ask, version + strlen(version) + 2, NULL, 0};
 
+    if (request->query)
+        target_len += 1 + strlen(request->query);
     ask->server->mhd.MHD_get_connection_values_n(ask->connection, MHD_HEADER_KIND, read_header, &r);
+    if (!r.status && !is_line_whole(ask, request->method, target_len, version))
+        refuse(&r, 400, "the request's first line is malformed");
+    if (!r.status && !is_end(&r, request->method))
+        refuse(&r, 400, "each header has one line, which ends in CRLF");
     if (!r.status)
         (void)(check_target(ask, &r) && check_single(ask, &r) && check_length(ask, &r) &&
                check_body(ask, &r));

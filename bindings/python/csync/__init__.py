@@ -53,6 +53,7 @@ from csync._model import (
     Verification,
 )
 from csync._replica import Replica, Session, open, resolve, trigger_sql
+from csync._server import Server, serve
 
 __all__ = [
     "Api",
@@ -91,6 +92,7 @@ __all__ = [
     "Response",
     "Result",
     "SchemaError",
+    "Server",
     "Session",
     "State",
     "Step",
@@ -104,6 +106,7 @@ __all__ = [
     "canonical_json",
     "open",
     "resolve",
+    "serve",
     "trigger_sql",
     "verify_hash",
 ]
