@@ -777,14 +777,15 @@ typedef struct csync_server_options {
     int max_streams; /* per database; 0: what connections allow */
     int rate; /* requests a second of one client, twice as many at once; 0: 500; -1: any number. Others get 429 */
     int header_ms; /* for a request's headers; 0: 10 seconds */
+    int body_ms; /* in each such time a body has to bring a byte for each millisecond; 0: 10 seconds */
     int idle_ms; /* between a connection's requests; 0: a minute */
     int log_fd; /* a line for each request, without queries and tokens; 0: none */
     const char *config; /* a JSON file that fills in what the fields above leave open: docs/rest.md; NULL: none */
 } csync_server_options;
 
 /* Starts it. An address that other machines can reach is refused (CSYNC_EINVAL) without grants or tokens, and without
- * TLS unless behind_proxy is set. CSYNC_EUNSUPPORTED: there is no libmicrohttpd. CSYNC_ENET: the address is taken. What
- * csync_open fails with. */
+ * TLS unless behind_proxy is set. CSYNC_EUNSUPPORTED: there is no libmicrohttpd. CSYNC_ENET: the address is taken.
+ * CSYNC_ENOTFOUND: a file of the certificate, or config, is not there. What csync_open fails with. */
 CSYNC_API int csync_server_start(csync_server **out, const csync_server_options *options,
                                  csync_error *err);
 /* "http://127.0.0.1:5000". Borrowed from the server. */

@@ -282,7 +282,7 @@ static enum MHD_Result check(cs_ask *ask)
     if (ask->route->kind == CS_WRITES &&
         cs_pool_waiting(ask->served->writes) >= ask->server->options.queue)
         return refuse(ask, 503, "busy", "too many requests wait for the database");
-    cs_client_allow(ask->client, CS_WINDOW_MS);
+    cs_client_allow(ask->client, ask->server->options.body_ms);
     return MHD_YES;
 }
 
@@ -371,9 +371,9 @@ static enum MHD_Result take(cs_ask *ask, const char *data, size_t *size)
     if (ask->body.failed || ask->received / 2 > (size_t)ask->server->options.max_body)
         return MHD_NO;
     ask->window += n;
-    if (ask->window >= CS_WINDOW_BYTES) {
+    if (ask->window >= (size_t)ask->server->options.body_ms) {
         ask->window = 0;
-        cs_client_allow(ask->client, CS_WINDOW_MS);
+        cs_client_allow(ask->client, ask->server->options.body_ms);
     }
     *size = 0;
     return MHD_YES;

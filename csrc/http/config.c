@@ -1,6 +1,6 @@
 /* config.c - the server's options in a JSON file:
  * {"listen","databases":{NAME:URL},"tokens","tlsCert","tlsKey","behindProxy","origins":[],"maxBody","readers","queue",
- *  "maxConnections","maxPerAddress","maxStreams","rate","headerMs","idleMs"} */
+ *  "maxConnections","maxPerAddress","maxStreams","rate","headerMs","bodyMs","idleMs"} */
 #include "http/config.h"
 
 #include <limits.h>
@@ -32,6 +32,7 @@ static const struct {
     {COUNT, AT(max_streams)},
     {COUNT, AT(rate)},
     {COUNT, AT(header_ms)},
+    {COUNT, AT(body_ms)},
     {COUNT, AT(idle_ms)},
     {DATABASES, 0},
     {ORIGINS, 0},
@@ -42,8 +43,8 @@ static const cs_field fields[FIELDS] = {
     {"\"tlsKey\":", 9},         {"\"behindProxy\":", 14}, {"\"maxBody\":", 10},
     {"\"readers\":", 10},       {"\"queue\":", 8},        {"\"maxConnections\":", 17},
     {"\"maxPerAddress\":", 16}, {"\"maxStreams\":", 13},  {"\"rate\":", 7},
-    {"\"headerMs\":", 11},      {"\"idleMs\":", 9},       {"\"databases\":", 12},
-    {"\"origins\":", 10},
+    {"\"headerMs\":", 11},      {"\"bodyMs\":", 9},       {"\"idleMs\":", 9},
+    {"\"databases\":", 12},     {"\"origins\":", 10},
 };
 
 /* What the caller's options say goes before what the file says. */

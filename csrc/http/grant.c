@@ -30,10 +30,13 @@ const char *cs_exchange_token(const cs_exchange *x)
     return value + strspn(value, " ");
 }
 
+static int is_over(const cs_grant *grant)
+{
+    return grant->expires && grant->expires <= cs_time_now();
+}
+
 static int covers(const cs_grant *grant, const cs_database *database)
 {
-    if (grant->expires && grant->expires <= cs_time_now())
-        return 0;
     return !grant->database[0] || !database || strcmp(grant->database, database->name) == 0;
 }
 
@@ -67,7 +70,7 @@ int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err)
     rc = cs_token_hash(token, hash, err);
     for (size_t i = 0; rc == CSYNC_OK && i < api->grant_count; i++) {
         const cs_grant *grant = &api->grants[i];
-        const int same = CRYPTO_memcmp(grant->hash, hash, CSYNC_HASH_SIZE - 1) == 0;
+        int same = !is_over(grant) && CRYPTO_memcmp(grant->hash, hash, CSYNC_HASH_SIZE - 1) == 0;
 
         known |= same;
         if (!x->grant && same && covers(grant, x->database) && (grant->may & may) == may)

@@ -88,8 +88,9 @@ static int max_connections(void)
 
 static int check_options(const csync_server_options *o, csync_error *err)
 {
-    const int numbers[] = {o->readers,   o->queue,       o->max_connections, o->max_per_address,
-                           o->header_ms, o->max_streams, o->idle_ms,         o->log_fd};
+    const int numbers[] = {o->readers,         o->queue,     o->max_connections,
+                           o->max_per_address, o->header_ms, o->max_streams,
+                           o->idle_ms,         o->body_ms,   o->log_fd};
 
     if (!o->databases || !o->database_count)
         return cs_fail(err, CSYNC_EINVAL, "the server has no database");
@@ -115,6 +116,7 @@ static void fill_defaults(csync_server_options *o)
     o->max_streams = or_default(o->max_streams, o->max_connections);
     o->rate = or_default(o->rate, 500);
     o->header_ms = or_default(o->header_ms, 10000);
+    o->body_ms = or_default(o->body_ms, 10000);
     o->idle_ms = or_default(o->idle_ms, 60000);
 }
 

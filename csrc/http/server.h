@@ -11,8 +11,6 @@
 #include "http/pool.h"
 
 enum { CS_ASK_HEADERS = 64, CS_ADDRESS_SIZE = 64, CS_BUCKETS = 4096 };
-/* A body has to come with so many bytes in each window. */
-enum { CS_WINDOW_MS = 10000, CS_WINDOW_BYTES = 10240 };
 
 /* Names and grants; replaced as a whole when the tokens are read again. */
 typedef struct cs_settings {

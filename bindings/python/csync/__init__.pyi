@@ -520,6 +520,7 @@ class Server(_csync.Server):
         max_streams: int = 0,
         rate: int = 0,
         header_timeout: float = 0.0,
+        body_timeout: float = 0.0,
         idle_timeout: float = 0.0,
         log: int | IO[Any] | None = None,
     ) -> Server: ...

@@ -58,6 +58,7 @@ class Server(_csync.Server):
         max_streams=0,
         rate=0,
         header_timeout=0.0,
+        body_timeout=0.0,
         idle_timeout=0.0,
         log=None,
     ):
@@ -81,6 +82,7 @@ class Server(_csync.Server):
             max_streams,
             rate,
             round(header_timeout * 1000),
+            round(body_timeout * 1000),
             round(idle_timeout * 1000),
             0 if log is None else log if isinstance(log, int) else log.fileno(),
         )
@@ -125,8 +127,8 @@ def serve(databases, **options):
     tls              (certificate, key): two PEM files
     behind_proxy     a proxy in front does TLS and says for whom it asks in X-Forwarded-For
     origins          of web pages whose scripts may ask: "https://app.example.org"
-    max_body, readers, queue, max_connections, max_per_address, max_streams, rate, header_timeout, idle_timeout
-                     limits, seconds for the last two; 0: the defaults of csync.h
+    max_body, readers, queue, max_connections, max_per_address, max_streams, rate, header_timeout, body_timeout,
+    idle_timeout     limits, seconds for the last three; 0: the defaults of csync.h
     log              a file, or its descriptor: a line for each request, without queries and tokens
 
     An address that other machines can reach needs grants or tokens, and TLS or a proxy that has it (InvalidValue).

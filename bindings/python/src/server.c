@@ -62,11 +62,11 @@ static int read_settings(settings *s, PyObject *args)
     PyObject *databases, *grants, *origins;
 
     o->struct_size = sizeof *o;
-    if (!PyArg_ParseTuple(args, "O!O!O!zzzzpLiiiiiiiii:Server", &PyTuple_Type, &databases,
+    if (!PyArg_ParseTuple(args, "O!O!O!zzzzpLiiiiiiiiii:Server", &PyTuple_Type, &databases,
                           &PyTuple_Type, &grants, &PyTuple_Type, &origins, &o->listen, &o->tokens,
                           &o->tls_cert, &o->tls_key, &o->behind_proxy, &o->max_body, &o->readers,
                           &o->queue, &o->max_connections, &o->max_per_address, &o->max_streams,
-                          &o->rate, &o->header_ms, &o->idle_ms, &o->log_fd))
+                          &o->rate, &o->header_ms, &o->body_ms, &o->idle_ms, &o->log_fd))
         return -1;
     return read_lists(s, databases, grants, origins);
 }
