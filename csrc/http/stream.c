@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -29,7 +30,8 @@ enum {
     LIFE_MS = 12 * 3600 * 1000,
     KEPT_MS =
         24 * 3600 * 1000, /* in _sync_subscriptions, which outlives the stream only after a crash */
-    RETRY_MS = 1000
+    RETRY_MS = 1000,
+    SEND_BUFFER = 64 << 10 /* what the kernel holds for a stream that nobody reads */
 };
 
 typedef struct frame {
@@ -753,6 +755,7 @@ enum MHD_Result cs_stream_open(cs_ask *ask)
 
 enum MHD_Result cs_stream_begin(cs_ask *ask)
 {
+    const int buffer = SEND_BUFFER;
     const cs_mhd *mhd = &ask->server->mhd;
     struct MHD_Response *response = mhd->MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, 1024, fill, ask->stream, free_stream);
@@ -769,6 +772,7 @@ enum MHD_Result cs_stream_begin(cs_ask *ask)
     ask->must_close = 1;
     cs_ask_add_headers(ask, response);
     cs_client_allow(ask->client, STALL_MS);
+    setsockopt(ask->client->fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     queued = mhd->MHD_queue_response(ask->connection, 200, response);
     mhd->MHD_destroy_response(response);
     return queued;
