@@ -743,81 +743,57 @@ CSYNC_API void csync_response_free(csync_response *response);
 CSYNC_API void csync_api_free(csync_api *api);
 
 /* ---- The server -------------------------------------------------------------------------------------
- * The REST API over HTTP/1.1 and, with a certificate, TLS; and server-sent events:
- *   GET    /sync/subscribe[?tableName=T][&pkValue=JSON]   what changes from now on, or after the header Last-Event-ID
- *   DELETE /sync/subscribe/ID                             ends a stream, for the bearer of its token alone
- * It needs libmicrohttpd (Debian: libmicrohttpd12), which is opened at run time. It runs on threads of its own, with
- * handles of its own on each database. */
-
+ * The REST API over HTTP/1.1 or TLS, and server-sent events (docs/rest.md), on threads and with database handles of its own.
+ * It needs libmicrohttpd (Debian: libmicrohttpd12), which is opened at run time. */
 typedef struct csync_server csync_server;
-
 typedef struct csync_served {
-    const char *name; /* as in csync_api_add */
-    const char *url; /* as in csync_open; not ":memory:" */
+    const char *name, *url; /* as in csync_api_add and csync_open; not ":memory:" */
 } csync_served;
-
 typedef struct csync_server_options {
     size_t struct_size;
     const char *listen; /* "HOST:PORT"; port 0: a free one. NULL: "127.0.0.1:5000" */
     const csync_served *databases;
     size_t database_count;
-    const csync_grant *grants; /* none, and no tokens: only requests from this machine are answered, whose Host is
-                                  localhost or its address, and none of a web page that origins does not name */
+    const csync_grant *grants; /* none, and no tokens: requests from this machine are answered, but of no web page */
     size_t grant_count;
-    const char *tokens; /* a file of tokens: see csync_token_add. It counts also when it holds none */
-    const char *tls_cert, *tls_key; /* PEM files. Both or none */
-    int behind_proxy; /* 1: a proxy in front does TLS and tells of its clients in X-Forwarded-For; no request is local */
-    const char *const *origins; /* whose pages may ask (CORS), exactly as browsers send them: "https://app.example" */
+    const char *tokens; /* a file of tokens: csync_token_add. An empty one lets nobody in */
+    const char *tls_cert, *tls_key; /* PEM files; both or none */
+    int behind_proxy; /* 1: a proxy does TLS and tells of its clients in X-Forwarded-For; no request is local */
+    const char *const *origins; /* whose pages may ask (CORS), as browsers send them: "https://app.example" */
     size_t origin_count;
     int64_t max_body; /* bytes; 0: 16 MiB */
-    int readers; /* threads that read, per database; 0: 2. SQLite has one more that writes; PostgreSQL's 2 + readers do both */
+    int readers; /* threads that read, per database; 0: 2. One more writes; on PostgreSQL readers + 2 do both */
     int queue; /* requests that wait for a database's readers, and for its writer; 0: 64. One more gets 503 */
-    int max_connections; /* 0: 4096, or half of what the process may open */
-    int max_per_address; /* connections; 0: 256. Not counted behind a proxy */
-    int max_streams; /* per database; 0: what connections allow */
+    /* 0: 4096, or half of what the process may open; 256, any number behind a proxy; of event streams: as connections */
+    int max_connections, max_per_address, max_streams;
     int rate; /* requests a second of one client, twice as many at once; 0: 500; -1: any number. Others get 429 */
-    int header_ms; /* for a request's headers; 0: 10 seconds */
+    int header_ms, idle_ms; /* for a request's headers; between requests. 0: 10 seconds; a minute */
     int body_ms; /* in each such time a body has to bring a byte for each millisecond; 0: 10 seconds */
-    int idle_ms; /* between a connection's requests; 0: a minute */
     int log_fd; /* a line for each request, without queries and tokens; 0: none */
-    const char *config; /* a JSON file that fills in what the fields above leave open: docs/rest.md; NULL: none */
+    const char *config; /* a JSON file that fills in what is left open: docs/rest.md; NULL: none */
 } csync_server_options;
-
-/* Starts it. An address that other machines can reach is refused (CSYNC_EINVAL) without grants or tokens, and without
- * TLS unless behind_proxy is set. CSYNC_EUNSUPPORTED: there is no libmicrohttpd. CSYNC_ENET: the address is taken.
- * CSYNC_ENOTFOUND: a file of the certificate, or config, is not there. What csync_open fails with. */
+/* An address that other machines can reach needs grants or tokens, and TLS or behind_proxy (else CSYNC_EINVAL).
+ * CSYNC_EUNSUPPORTED: no libmicrohttpd. CSYNC_ENET: the address is taken. CSYNC_ENOTFOUND: a file is not there. */
 CSYNC_API int csync_server_start(csync_server **out, const csync_server_options *options,
                                  csync_error *err);
-/* "http://127.0.0.1:5000". Borrowed from the server. */
-CSYNC_API const char *csync_server_url(const csync_server *server);
-/* Reads the file of tokens again and ends all event streams, which clients resume. Any thread. When it fails, what was
- * read before goes on to hold. */
+CSYNC_API const char *csync_server_url(const csync_server *server); /* "http://127.0.0.1:5000"; borrowed */
+/* Reads the tokens again and ends all event streams, which clients resume. Any thread. Fails: all is as before. */
 CSYNC_API int csync_server_reload(csync_server *server, csync_error *err);
-/* Accepts nobody any more, lets the requests that run finish for at most ten seconds, ends event streams, and frees the
- * server. NULL is fine. */
+/* Accepts nobody any more, lets requests finish for at most ten seconds, and frees it. NULL is fine. */
 CSYNC_API void csync_server_stop(csync_server *server);
-
-/* Tokens in a file: {"tokens":[{"id","hash","client","database","may","expires","created"}]}. It holds hashes only and is
- * replaced as a whole, readable by its owner. A server reads it when it starts and in csync_server_reload. */
 typedef struct csync_token_options {
     size_t struct_size;
-    const char *client; /* as in csync_grant */
-    const char *database;
+    const char *client, *database; /* as in csync_grant */
     int may; /* sum of CSYNC_MAY_...; 0: both */
     int64_t expires_ms; /* as in csync_grant */
 } csync_token_options;
-/* Makes a token and writes its hash to the file, which is made if need be. *token is shown once: nobody can find it again.
- * `options` may be NULL. */
+/* Makes a token and writes its hash to the file, which only its owner may read. Nobody can find *token again. */
 CSYNC_API int csync_token_add(const char *file, const csync_token_options *options, char **token,
                               csync_error *err);
-/* The file's content, without the hashes: a JSON array. */
-CSYNC_API int csync_token_list(const char *file, char **json, csync_error *err);
-/* CSYNC_ENOTFOUND: there is no token of this id, which is the part of a token between its two first underscores. */
+CSYNC_API int csync_token_list(const char *file, char **json, csync_error *err); /* a JSON array */
+/* CSYNC_ENOTFOUND: no token has this id, which is what stands between a token's underscores. */
 CSYNC_API int csync_token_revoke(const char *file, const char *id, csync_error *err);
-
-/* The program csync, as far as it is written in C: serve, token. argv[0] is the program's name. Returns its exit status.
- * `serve` handles SIGINT, SIGTERM and SIGHUP (reload) while it runs. */
-CSYNC_API int csync_program(int argc, char **argv);
+CSYNC_API int csync_program(int argc, char **argv); /* csync serve, csync token: the exit status */
 
 #ifdef __cplusplus
 }

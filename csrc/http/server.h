@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 #include "http/exchange.h"
-#include "http/microhttpd.h"
+#include "http/mhd.h"
 #include "http/pool.h"
 
 enum { CS_ASK_HEADERS = 64, CS_ADDRESS_SIZE = 64, CS_BUCKETS = 4096 };

@@ -1,6 +1,6 @@
-/* microhttpd.h - libmicrohttpd, opened at run time: its functions are called through a table. */
-#ifndef CS_MICROHTTPD_H
-#define CS_MICROHTTPD_H
+/* mhd.h - libmicrohttpd, opened at run time: its functions are called through a table. */
+#ifndef CS_MHD_H
+#define CS_MHD_H
 #include <microhttpd.h>
 
 #include "base/error.h"

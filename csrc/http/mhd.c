@@ -1,5 +1,5 @@
-/* microhttpd.c - finds libmicrohttpd when a server is started. */
-#include "http/microhttpd.h"
+/* mhd.c - finds libmicrohttpd when a server is started. */
+#include "http/mhd.h"
 
 #include <dlfcn.h>
 #include <string.h>
