@@ -738,13 +738,12 @@ CSYNC_API int csync_api_grant(csync_api *api, const csync_grant *grant, csync_er
  * wait for each other. Fails only with CSYNC_EMISUSE and CSYNC_ENOMEM. */
 CSYNC_API int csync_api_handle(const csync_api *api, const csync_request *request,
                                csync_response **out, csync_error *err);
-/* NULL is fine. */
-CSYNC_API void csync_response_free(csync_response *response);
+CSYNC_API void csync_response_free(csync_response *response); /* NULL is fine */
 CSYNC_API void csync_api_free(csync_api *api);
 
 /* ---- The server -------------------------------------------------------------------------------------
- * The REST API over HTTP/1.1 or TLS, and server-sent events (docs/rest.md), on threads and with database handles of its own.
- * It needs libmicrohttpd (Debian: libmicrohttpd12), which is opened at run time. */
+ * The REST API over HTTP or HTTPS, and server-sent events (docs/rest.md), on threads and handles of its own. At run time it
+ * opens libmicrohttpd (Debian: libmicrohttpd12). */
 typedef struct csync_server csync_server;
 typedef struct csync_served {
     const char *name, *url; /* as in csync_api_add and csync_open; not ":memory:" */

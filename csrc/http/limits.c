@@ -2,6 +2,7 @@
  *
  * libmicrohttpd's own timeout begins again with each byte, so the watchman keeps deadlines that bytes do not move. */
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
@@ -82,14 +83,23 @@ static uint64_t hash_of(const char *text)
     return hash | 1;
 }
 
-/* Behind a proxy whoever the proxy says, which is the last address in the list. */
+/* The last address of the last header: what stands before it the client may have written itself. */
+static const char *forwarded_for(const cs_ask *ask)
+{
+    const char *value = NULL, *comma;
+
+    for (size_t i = 0; i < ask->request.header_count; i++)
+        if (strcasecmp(ask->headers[i].name, "X-Forwarded-For") == 0)
+            value = ask->headers[i].value;
+    comma = value ? strrchr(value, ',') : NULL;
+    return comma ? comma + 1 + strspn(comma + 1, " ") : value;
+}
+
 static uint64_t key_of(const cs_ask *ask)
 {
-    const char *given =
-        ask->server->options.behind_proxy ? cs_ask_header(ask, "X-Forwarded-For") : NULL;
-    const char *last = given ? strrchr(given, ',') : NULL;
+    const char *given = ask->server->options.behind_proxy ? forwarded_for(ask) : NULL;
 
-    return hash_of(last ? last + 1 + strspn(last + 1, " ") : given ? given : ask->client->address);
+    return hash_of(given ? given : ask->client->address);
 }
 
 /* A place in the table is given to whoever comes: the worst that a collision does is to forget a client. */

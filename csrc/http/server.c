@@ -231,7 +231,7 @@ static int renew_settings(csync_server *server, csync_error *err)
 static int serve(csync_server *server, const csync_served *from, csync_error *err)
 {
     const csync_server_options *o = &server->options;
-    const int is_postgres = strncmp(from->url, "postgres", 8) == 0;
+    const int is_postgres = strncmp(from->url, "postgresql:", 11) == 0;
     cs_served *served = &server->served[server->served_count++];
 
     served->name = cs_strdup(from->name);
