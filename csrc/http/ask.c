@@ -400,6 +400,8 @@ static enum MHD_Result finish(cs_ask *ask)
     case CS_ENDS_STREAM:
         return cs_stream_end(ask) == 0 ? cs_ask_answer(ask)
                                        : refuse(ask, 404, "not-found", "there is no such stream");
+    case CS_COUNTS:
+        return cs_server_count(ask->server, ask->x.reply) == CSYNC_OK ? cs_ask_answer(ask) : MHD_NO;
     default:
         if (ask->route->answer(&ask->x, &why) != CSYNC_OK)
             cs_ask_fail(ask, &why);

@@ -53,7 +53,7 @@ typedef struct cs_exchange {
 } cs_exchange;
 
 /* What running a route needs. */
-enum { CS_AT_ONCE, CS_READS, CS_WRITES, CS_STREAMS, CS_ENDS_STREAM };
+enum { CS_AT_ONCE, CS_READS, CS_WRITES, CS_STREAMS, CS_ENDS_STREAM, CS_COUNTS };
 
 typedef struct cs_route {
     const char *method, *path;
@@ -83,6 +83,8 @@ void cs_reply_destroy(cs_reply *reply);
 int cs_reply_header(cs_reply *reply, const char *name, const char *value, csync_error *err);
 /* What stands in reply->body is the answer, JSON. */
 int cs_reply_json(cs_reply *reply, int status, csync_error *err);
+/* ... of another type. */
+int cs_reply_text(cs_reply *reply, int status, const char *type, csync_error *err);
 /* Replaces whatever the reply holds by a problem document (RFC 9457): type urn:csync:TYPE. `why` (NULL: none) gives the
  * fields that a client needs to go on. */
 int cs_reply_problem(cs_reply *reply, int status, const char *type, const char *detail,

@@ -33,7 +33,7 @@ typedef struct cs_frame {
 typedef struct cs_topic {
     struct cs_topic *next;
     char *table, *pk; /* pk canonical; NULL: every table, every row */
-    cs_frame *ring[RING];
+    cs_frame **ring; /* RING of them while there are any; else NULL */
     uint64_t first, end; /* the frames that there are: first <= i < end, at ring[i % RING] */
     size_t bytes;
     cs_stream *streams;

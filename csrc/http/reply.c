@@ -56,6 +56,11 @@ int cs_reply_json(cs_reply *reply, int status, csync_error *err)
     return finish(reply, status, "application/json", err);
 }
 
+int cs_reply_text(cs_reply *reply, int status, const char *type, csync_error *err)
+{
+    return finish(reply, status, type, err);
+}
+
 static const char *title_of(int status)
 {
     static const struct {

@@ -19,19 +19,23 @@ void cs_topic_drop_first(cs_topic *t)
     t->bytes -= f->len;
     t->ring[t->first++ % RING] = NULL;
     cs_frame_release(f);
+    if (t->first < t->end)
+        return;
+    cs_free(t->ring);
+    t->ring = NULL;
 }
 
 /* NULL frame: there was no memory for it, and whoever follows the topic has missed something. */
 void cs_topic_publish(cs_topic *t, cs_frame *f)
 {
-    if (!f) {
-        while (t->first < t->end)
-            cs_topic_drop_first(t);
+    while (t->first < t->end && (!f || t->end - t->first == RING || t->bytes + f->len > RING_BYTES))
+        cs_topic_drop_first(t);
+    if (f && !t->ring)
+        t->ring = cs_calloc(RING, sizeof *t->ring);
+    if (!f || !t->ring) {
         t->first = ++t->end;
         return;
     }
-    while (t->end - t->first == RING || (t->first < t->end && t->bytes + f->len > RING_BYTES))
-        cs_topic_drop_first(t);
     f->references++;
     t->bytes += f->len;
     t->ring[t->end++ % RING] = f;

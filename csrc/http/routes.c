@@ -288,9 +288,10 @@ static int post_clients(cs_exchange *x, csync_error *err)
 
 /* ---- the table ---- */
 
-static int no_streams(cs_exchange *x, csync_error *err)
+/* What only a server with sockets of its own can answer. */
+static int not_here(cs_exchange *x, csync_error *err)
 {
-    return refuse(x, 501, "unsupported", "this server has no event streams; csync serve has", err);
+    return refuse(x, 501, "unsupported", "this server does not have it; csync serve has", err);
 }
 
 static const cs_route routes[] = {
@@ -301,8 +302,9 @@ static const cs_route routes[] = {
     {"POST", "/sync/digest", CSYNC_MAY_READ, CS_READS, post_digest},
     {"POST", "/sync/clients", CSYNC_MAY_READ, CS_WRITES, post_clients},
     {"GET", "/sync/state", CSYNC_MAY_READ, CS_READS, get_state},
-    {"GET", "/sync/subscribe", CSYNC_MAY_READ, CS_STREAMS, no_streams},
-    {"DELETE", "/sync/subscribe/", CSYNC_MAY_READ, CS_ENDS_STREAM, no_streams},
+    {"GET", "/sync/subscribe", CSYNC_MAY_READ, CS_STREAMS, not_here},
+    {"DELETE", "/sync/subscribe/", CSYNC_MAY_READ, CS_ENDS_STREAM, not_here},
+    {"GET", "/metrics", CSYNC_MAY_READ, CS_COUNTS, not_here},
 };
 
 /* A route that ends in '/' is followed by an id. */
@@ -369,7 +371,7 @@ static int permit(cs_exchange *x, const cs_route *route, int *refused, csync_err
         return rc;
     if (status)
         return refuse_permission(x, status, err);
-    if (!x->database)
+    if (!x->database && route->kind != CS_COUNTS)
         return cs_exchange_param(x, "db")
                    ? refuse(x, 404, "no-such-database", "there is no database of that name", err)
                    : refuse(x, 400, "which-database", "say which database: db=NAME", err);

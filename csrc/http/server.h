@@ -134,6 +134,10 @@ cs_settings *cs_settings_take(csync_server *server);
 void cs_settings_drop(csync_server *server, cs_settings *settings);
 void cs_server_log(const csync_server *server, const char *format, ...) CS_PRINTF(2, 3);
 
+/* metrics.c */
+/* Answers GET /metrics. CSYNC_ENOMEM */
+int cs_server_count(csync_server *server, cs_reply *reply);
+
 /* tokens.c - the file of tokens */
 /* Grants the API what the file's tokens may. */
 int cs_tokens_load(const char *path, csync_api *api, csync_error *err);

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -410,6 +411,20 @@ def certificate(tmp_path_factory):
         capture_output=True,
     )
     return files
+
+
+def test_prometheus_is_told_what_was_counted(replica):
+    secret = {"Authorization": "Bearer " + "x" * 32}
+    with serving(replica(NOTE, "note"), grants=[csync.Grant("x" * 32, may=("read",))]) as running:
+        assert ask(running, "/metrics")[0] == 401
+        request = urllib.request.Request(running.url + "/metrics", headers=secret)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            assert response.headers["Content-Type"].startswith("text/plain")
+            text = response.read().decode()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert values["csync_requests_total"] == "2" and values["csync_refused_total"] == "1"
+    assert values['csync_waiting{database="main",for="readers"}'] == "0"
+    assert values['csync_streams{database="main"}'] == "0"
 
 
 def test_tls_with_a_certificate(pair, certificate, monkeypatch):
