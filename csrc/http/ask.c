@@ -198,6 +198,8 @@ int cs_ask_give(cs_ask *ask, cs_pool *pool, int (*job)(cs_job *job, csync *repli
         return MHD_YES;
     cs_fail(&busy, CSYNC_EBUSY, "too many requests wait for the database");
     cs_ask_fail(ask, &busy);
+    cs_stream_drop(ask->stream);
+    ask->stream = NULL;
     cs_ask_resume(ask);
     return MHD_YES;
 }

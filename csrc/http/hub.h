@@ -55,6 +55,7 @@ struct cs_stream {
     uint64_t place;
     int64_t from; /* the version that the feed stood at when it joined */
     int64_t born, sent_at;
+    int has_row; /* in _sync_subscriptions */
     int is_suspended, is_ended, beats;
 };
 

@@ -166,7 +166,7 @@ void cs_stream_drop(cs_stream *s)
     if (!s)
         return;
     leave_topic(s);
-    if (s->id[0])
+    if (s->has_row)
         forget_later(s);
     cs_buf_free(&s->own);
     cs_free(s);
@@ -243,6 +243,7 @@ static int enrol(cs_ask *ask, csync *replica, csync_error *err)
     int rc = csync_subscribe(&subscription, replica, &o, err);
 
     csync_subscription_close(subscription);
+    s->has_row = rc == CSYNC_OK;
     pthread_mutex_lock(&s->hub->opening);
     if (rc == CSYNC_OK)
         rc = cs_feed_start(s->hub, err);

@@ -7,6 +7,7 @@ import pathlib
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -155,6 +156,23 @@ def test_streams_end_with_a_word_when_the_server_stops(replica, sql):
         assert stream.next()[0] == "bye" and stream.next() is None
         assert b"event: bye" in raw.rest()
     assert not subscriptions(sql, db)
+
+
+def test_streams_that_find_the_queue_full_are_told_so(replica, sql):
+    db = replica(NOTE, "note")
+    with serving(db, queue=2) as running, contextlib.closing(sqlite3.connect(db.path)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with contextlib.ExitStack() as stack:
+            streams = [stack.enter_context(Raw(running)) for _ in range(10)]
+            for raw in streams:
+                raw.send(get(target=b"/sync/subscribe"))
+            time.sleep(0.5)
+            writer.rollback()
+            answers = [raw.socket.recv(4096)[9:12] for raw in streams]
+        assert set(answers) == {b"200", b"503"} and answers.count(b"503") >= 6
+        with Stream(running) as stream:
+            put(db, 1)
+            assert stream.keys(1) == [1]
 
 
 # ---- the program
