@@ -175,6 +175,36 @@ def test_streams_that_find_the_queue_full_are_told_so(replica, sql):
             assert stream.keys(1) == [1]
 
 
+# ---- PostgreSQL
+
+
+def test_a_postgresql_database_is_served_and_goes_on_when_its_connections_were_ended(pg_replica, replica):
+    served = pg_replica(NOTE.replace("body,", "body TEXT,"), "note")
+    clients = [replica(NOTE.replace("body,", "body TEXT,"), "note") for _ in range(3)]
+    for n, client in enumerate(clients):
+        client.execute(f"INSERT INTO note VALUES ({n}, 'client', 0)")
+    with serving({"main": served.url}) as running, Stream(running, "?tableName=note") as stream:
+        threads = [threading.Thread(target=client.sync, args=(running.url,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        served.sql("INSERT INTO note VALUES (9, 'another program', 0)")
+        assert sorted(stream.keys(4)) == [0, 1, 2, 9]
+        served.sql(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database() AND backend_type = 'client backend'"
+        )
+        assert stream.next()[0] == "resync"
+        until(lambda: all(ask(running, "/sync/state")[0] == 200 for _ in range(8)))
+        served.sql("INSERT INTO note VALUES (10, 'later', 0)")
+        assert stream.keys(1) == [10]
+        for _ in range(2):
+            for client in clients:
+                client.sync(running.url)
+    assert len({client.hash() for client in clients}) == 1
+
+
 # ---- the program
 
 
