@@ -289,10 +289,11 @@ def test_an_honest_slow_body_is_taken(replica):
 
 def test_too_many_requests_and_connections_are_told_so(replica):
     db = replica(NOTE, "note")
-    with serving(db, rate=5) as running:
+    with serving(db, rate=1) as running:
         answers = [ask(running, "/health")[:2] for _ in range(15)]
-        assert [status for status, _ in answers[:10]] == [200] * 10
-        assert answers[-1][0] == 429 and answers[-1][1]["Retry-After"] == "1"
+        assert [status for status, _ in answers[:2]] == [200] * 2
+        refused = [headers for status, headers in answers if status == 429]
+        assert refused and refused[0]["Retry-After"] == "1"
     with serving(db, max_per_address=3) as running, contextlib.ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(Raw(running)).send(b"GET")
