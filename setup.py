@@ -27,7 +27,7 @@ def version():
 
 def sources():
     found = glob.glob("csrc/**/*.c", recursive=True, root_dir=HERE)
-    core = [path for path in found if not path.startswith("csrc/cli/")]
+    core = [path for path in found if path != "csrc/cli/main.c"]
     return sorted(core) + sorted(glob.glob("bindings/python/src/*.c", root_dir=HERE))
 
 

@@ -57,3 +57,13 @@ void csync_subscription_close(csync_subscription *subscription)
 {
     cs_subscription_close(subscription);
 }
+
+int csync_unsubscribe(csync *replica, const char *id, csync_error *err)
+{
+    int rc = cs_replica_enter(replica, err);
+
+    if (rc != CSYNC_OK)
+        return rc;
+    rc = id ? cs_subscription_forget(replica, id, err) : cs_fail(err, CSYNC_EMISUSE, "id is NULL");
+    return cs_replica_leave_quietly(replica, rc, err);
+}

@@ -22,7 +22,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-
 #if defined(CSYNC_STATIC)
 #define CSYNC_API
 #else
@@ -179,18 +178,16 @@ typedef struct csync_state {
 } csync_state;
 CSYNC_API int csync_get_state(csync *replica, csync_state *out, csync_error *err);
 /* Who holds this replica's changes back: a PostgreSQL database gives out versions before their transaction commits, so what
- * was written after the first change of a transaction that is still open is given to nobody until it ends. JSON array, the
- * one that holds back most first; []: nothing waits, as always on SQLite:
- * [{"pid","user","application","state","seconds","version","waiting"}]
+ * was written after the first change of a transaction that is still open is given to nobody until it ends. JSON array, who
+ * holds back most first; [] on SQLite: [{"pid","user","application","state","seconds","version","waiting"}]
  * pid is the server's process (for pg_terminate_backend), 0: a prepared transaction, whose name is `application`. seconds
  * since it began; nothing after `version` is given out, where `waiting` versions wait. state and seconds are null where
  * this role may not see them (pg_read_all_stats). Waits for no writer. */
 CSYNC_API int csync_lag(csync *replica, char **json, csync_error *err);
-/* What is wrong with the database, or will be, and what helps: JSON array [{"level","subject","text","help"}], level "error"
- * (csync cannot work so, or writes are not captured), "warning" or "info"; help is a statement or advice, "" where `text` says
- * it. On PostgreSQL: rights that this role lacks, triggers that are switched off, settings that lose commits, transactions
- * that hold changes back for a minute and more. On SQLite: damage (the whole file is read, so this takes its time), rows
- * without a parent. On both: tracked tables that are gone, parked changes. Waits for no writer, changes nothing. */
+/* What is wrong with the database and what helps: JSON array [{"level","subject","text","help"}], level "error" (csync cannot
+ * work so, or writes are not captured), "warning" or "info"; help: a statement or advice, or "". Rights that this role lacks,
+ * triggers that are off, settings that lose commits, open transactions; on SQLite damage (the whole file is read), rows
+ * without a parent; tables that are gone, parked changes. Waits for no writer, changes nothing. */
 CSYNC_API int csync_doctor(csync *replica, char **json, csync_error *err);
 
 /* ---- Tracked tables ----------------------------------------------------------------------------- */
@@ -543,6 +540,8 @@ CSYNC_API int64_t csync_subscription_version(const csync_subscription *subscript
 /* Ends it; NULL is fine. Any thread, also while another waits in csync_subscription_next; before or after
  * csync_close. An id of your own is remembered until it expires, another is forgotten. */
 CSYNC_API void csync_subscription_close(csync_subscription *subscription);
+/* Forgets an id of your own and its position; of one that is not known there is nothing to forget. */
+CSYNC_API int csync_unsubscribe(csync *replica, const char *id, csync_error *err);
 
 /* ---- Clients and tombstones ------------------------------------------------------------------------
  * Whoever asks this replica for changes under its origin, or was pushed to, is a client, with the version up to
@@ -702,6 +701,7 @@ typedef struct csync_grant {
     const char *client; /* it speaks for this origin alone, and pushes only what it made; NULL: for anybody (a relay) */
     const char *database; /* NULL: every one */
     int may; /* sum of CSYNC_MAY_... */
+    int64_t expires_ms; /* milliseconds since 1970, from when on it counts no more; 0: never */
 } csync_grant;
 
 typedef struct csync_header {
@@ -731,19 +731,68 @@ typedef struct csync_response {
 
 /* An API without databases and tokens. */
 CSYNC_API int csync_api_new(csync_api **out, const csync_api_options *options, csync_error *err);
-/* Serves `replica`, which has to outlive the API, as db=NAME. CSYNC_EINVAL: no name (1 to 64 characters of A-Z a-z 0-9
- * _ . -), or taken. */
+/* Serves `replica`, which has to outlive the API, as db=NAME (1 to 64 of A-Z a-z 0-9 _ . -). CSYNC_EINVAL: not so, or taken. */
 CSYNC_API int csync_api_add(csync_api *api, const char *name, csync *replica, csync_error *err);
-/* From the first grant on every request but GET /health needs a token that may do it; without one only local requests
- * are answered. */
+/* From the first grant on every request but GET /health needs a token that may do it; else only local ones are answered. */
 CSYNC_API int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err);
 /* Answers a request. Any number of threads at a time, once databases and grants are there: those on the same replica
  * wait for each other. Fails only with CSYNC_EMISUSE and CSYNC_ENOMEM. */
 CSYNC_API int csync_api_handle(const csync_api *api, const csync_request *request,
                                csync_response **out, csync_error *err);
-/* NULL is fine. */
-CSYNC_API void csync_response_free(csync_response *response);
+CSYNC_API void csync_response_free(csync_response *response); /* NULL is fine */
 CSYNC_API void csync_api_free(csync_api *api);
+
+/* ---- The server -------------------------------------------------------------------------------------
+ * The REST API over HTTP(S) and server-sent events (docs/rest.md), on threads and handles of its own, by libmicrohttpd12. */
+typedef struct csync_server csync_server;
+typedef struct csync_served {
+    const char *name, *url; /* as in csync_api_add and csync_open; not ":memory:" */
+} csync_served;
+typedef struct csync_server_options {
+    size_t struct_size;
+    const char *listen; /* "HOST:PORT"; port 0: a free one. NULL: "127.0.0.1:5000" */
+    const csync_served *databases;
+    size_t database_count;
+    const csync_grant *grants; /* none, and no tokens: requests from this machine are answered, but of no web page */
+    size_t grant_count;
+    const char *tokens; /* a file of tokens: csync_token_add. An empty one lets nobody in */
+    const char *tls_cert, *tls_key; /* PEM files; both or none */
+    int behind_proxy; /* 1: a proxy does TLS and tells of its clients in X-Forwarded-For; no request is local */
+    const char *const *origins; /* whose pages may ask (CORS), as browsers send them: "https://app.example" */
+    size_t origin_count;
+    int64_t max_body; /* bytes; 0: 16 MiB */
+    int readers; /* threads that read, per database; 0: 2. One more writes; on PostgreSQL readers + 2 do both */
+    int queue; /* requests that wait for a database's readers, and for its writer; 0: 64. One more gets 503 */
+    /* 0: 4096, or half of what the process may open; 256, any number behind a proxy; of event streams: as connections */
+    int max_connections, max_per_address, max_streams;
+    int rate; /* requests a second of one client, twice as many at once; 0: 500; -1: any number. Others get 429 */
+    int header_ms, idle_ms; /* for a request's headers; between requests. 0: 10 seconds; a minute */
+    int body_ms; /* in each such time a body has to bring a byte for each millisecond; 0: 10 seconds */
+    int log_fd; /* a line for each request, without queries and tokens; 0: none */
+    const char *config; /* a JSON file that fills in what is left open: docs/rest.md; NULL: none */
+} csync_server_options;
+/* An address that other machines can reach needs grants or tokens, and TLS or behind_proxy (else CSYNC_EINVAL).
+ * CSYNC_EUNSUPPORTED: no libmicrohttpd. CSYNC_ENET: the address is taken. CSYNC_ENOTFOUND: a file is not there. */
+CSYNC_API int csync_server_start(csync_server **out, const csync_server_options *options,
+                                 csync_error *err);
+CSYNC_API const char *csync_server_url(const csync_server *server); /* "http://127.0.0.1:5000"; borrowed */
+/* Reads the tokens again and ends all event streams, which clients resume. Any thread. Fails: all is as before. */
+CSYNC_API int csync_server_reload(csync_server *server, csync_error *err);
+/* Accepts nobody any more, lets requests finish for at most ten seconds, and frees it. NULL is fine. */
+CSYNC_API void csync_server_stop(csync_server *server);
+typedef struct csync_token_options {
+    size_t struct_size;
+    const char *client, *database; /* as in csync_grant */
+    int may; /* sum of CSYNC_MAY_...; 0: both */
+    int64_t expires_ms; /* as in csync_grant */
+} csync_token_options;
+/* Makes a token and writes its hash to the file, which only its owner may read. Nobody can find *token again. */
+CSYNC_API int csync_token_add(const char *file, const csync_token_options *options, char **token,
+                              csync_error *err);
+CSYNC_API int csync_token_list(const char *file, char **json, csync_error *err); /* a JSON array */
+/* CSYNC_ENOTFOUND: no token has this id, which is what stands between a token's underscores. */
+CSYNC_API int csync_token_revoke(const char *file, const char *id, csync_error *err);
+CSYNC_API int csync_program(int argc, char **argv); /* csync serve, csync token: the exit status */
 
 #ifdef __cplusplus
 }

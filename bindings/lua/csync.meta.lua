@@ -185,6 +185,8 @@ function Replica:purge(days) end
 function Replica:parked() end
 ---@return table[]?
 function Replica:lag() end
+---@return { level: "error" | "warning" | "info", subject: string, text: string, help: string }[]?
+function Replica:doctor() end
 ---@param since_id? integer
 ---@param limit? integer
 ---@return table[]?

@@ -56,15 +56,11 @@ static int check_name(const csync_api *api, const char *name, csync_error *err)
     return CSYNC_OK;
 }
 
-int csync_api_add(csync_api *api, const char *name, csync *replica, csync_error *err)
+int cs_api_add(csync_api *api, const char *name, csync *replica, csync_error *err)
 {
     cs_database *grown;
-    int rc;
+    int rc = check_name(api, name, err);
 
-    cs_error_clear(err);
-    if (!api || !name || !replica)
-        return cs_fail(err, CSYNC_EMISUSE, "api, name or replica is NULL");
-    rc = check_name(api, name, err);
     if (rc != CSYNC_OK)
         return rc;
     grown = cs_realloc(api->databases, (api->database_count + 1) * sizeof *grown);
@@ -75,6 +71,14 @@ int csync_api_add(csync_api *api, const char *name, csync *replica, csync_error 
     cs_text_copy(grown->name, sizeof grown->name, name);
     grown->replica = replica;
     return CSYNC_OK;
+}
+
+int csync_api_add(csync_api *api, const char *name, csync *replica, csync_error *err)
+{
+    cs_error_clear(err);
+    if (!api || !name || !replica)
+        return cs_fail(err, CSYNC_EMISUSE, "api, name or replica is NULL");
+    return cs_api_add(api, name, replica, err);
 }
 
 static int check_grant(const csync_grant *g, csync_error *err)
@@ -90,6 +94,8 @@ static int check_grant(const csync_grant *g, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "\"%.70s\" is no name of a database", g->database);
     if (g->may <= 0 || g->may & ~all)
         return cs_fail(err, CSYNC_EINVAL, "may is %d; it must be a sum of CSYNC_MAY_...", g->may);
+    if (g->expires_ms < 0)
+        return cs_fail(err, CSYNC_EINVAL, "expires_ms is negative");
     return CSYNC_OK;
 }
 
@@ -117,6 +123,7 @@ int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err)
     cs_text_copy(grown->client, sizeof grown->client, g.client ? g.client : "");
     cs_text_copy(grown->database, sizeof grown->database, g.database ? g.database : "");
     grown->may = g.may;
+    grown->expires = g.expires_ms;
     return CSYNC_OK;
 }
 

@@ -9,7 +9,7 @@ enum { CS_HEADERS_MAX = 8, CS_PARAMS_MAX = 64, CS_DATABASE_SIZE = 65 };
 
 typedef struct cs_database {
     char name[CS_DATABASE_SIZE];
-    csync *replica;
+    csync *replica; /* NULL: whoever runs the route puts one here */
 } cs_database;
 
 /* A grant; several may have the same token. */
@@ -18,6 +18,7 @@ typedef struct cs_grant {
     char client[CSYNC_ORIGIN_SIZE]; /* "": anybody's changes (a relay) */
     char database[CS_DATABASE_SIZE]; /* "": all */
     int may;
+    int64_t expires; /* milliseconds since 1970; 0: never */
 } cs_grant;
 
 struct csync_api {
@@ -26,6 +27,7 @@ struct csync_api {
     cs_grant *grants;
     size_t grant_count;
     csync_api_options options;
+    int is_guarded; /* without grants nobody may do anything */
 };
 
 typedef struct cs_param {
@@ -50,6 +52,20 @@ typedef struct cs_exchange {
     cs_arena texts; /* of the parameters */
 } cs_exchange;
 
+/* What running a route needs. */
+enum { CS_AT_ONCE, CS_READS, CS_WRITES, CS_STREAMS, CS_ENDS_STREAM, CS_COUNTS };
+
+typedef struct cs_route {
+    const char *method, *path;
+    int may; /* 0: whoever asks */
+    int kind;
+    int (*answer)(cs_exchange *x, csync_error *err);
+} cs_route;
+
+/* api.c */
+/* csync_api_add; the replica may be NULL. */
+int cs_api_add(csync_api *api, const char *name, csync *replica, csync_error *err);
+
 /* request.c */
 /* Reads the query. CSYNC_EINVAL says what is wrong with it. */
 int cs_exchange_query(cs_exchange *x, csync_error *err);
@@ -67,6 +83,8 @@ void cs_reply_destroy(cs_reply *reply);
 int cs_reply_header(cs_reply *reply, const char *name, const char *value, csync_error *err);
 /* What stands in reply->body is the answer, JSON. */
 int cs_reply_json(cs_reply *reply, int status, csync_error *err);
+/* ... of another type. */
+int cs_reply_text(cs_reply *reply, int status, const char *type, csync_error *err);
 /* Replaces whatever the reply holds by a problem document (RFC 9457): type urn:csync:TYPE. `why` (NULL: none) gives the
  * fields that a client needs to go on. */
 int cs_reply_problem(cs_reply *reply, int status, const char *type, const char *detail,
@@ -75,11 +93,16 @@ int cs_reply_problem(cs_reply *reply, int status, const char *type, const char *
 int cs_reply_failure(cs_reply *reply, const csync_error *why, csync_error *err);
 
 /* grant.c */
+/* What is known of a token. */
+int cs_token_hash(const char *token, char hex[CSYNC_HASH_SIZE], csync_error *err);
+const char *cs_exchange_token(const cs_exchange *x); /* NULL: there is none */
 /* Whether the request may: finds its grant. 0: it may; else the status of the problem. */
 int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err);
 /* Whether it may speak for `origin`. */
 int cs_exchange_may_be(const cs_exchange *x, const char *origin);
 
 /* routes.c */
+/* The route, when the request may take it; *route NULL: the reply says why not. */
+int cs_exchange_find(cs_exchange *x, const cs_route **route, csync_error *err);
 int cs_exchange_run(cs_exchange *x, csync_error *err);
 #endif

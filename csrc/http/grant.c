@@ -3,10 +3,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "codec/sha256.h"
 #include "http/exchange.h"
 
-static int hash_of(const char *token, char hex[CSYNC_HASH_SIZE], csync_error *err)
+int cs_token_hash(const char *token, char hex[CSYNC_HASH_SIZE], csync_error *err)
 {
     cs_sha256 *h;
     int rc = cs_sha256_new(&h, err);
@@ -19,8 +20,7 @@ static int hash_of(const char *token, char hex[CSYNC_HASH_SIZE], csync_error *er
     return rc;
 }
 
-/* NULL: the request has none. */
-static const char *bearer(const cs_exchange *x)
+const char *cs_exchange_token(const cs_exchange *x)
 {
     const char *value = cs_exchange_header(x, "Authorization");
 
@@ -28,6 +28,11 @@ static const char *bearer(const cs_exchange *x)
         return NULL;
     value += 7;
     return value + strspn(value, " ");
+}
+
+static int is_over(const cs_grant *grant)
+{
+    return grant->expires && grant->expires <= cs_time_now();
 }
 
 static int covers(const cs_grant *grant, const cs_database *database)
@@ -51,21 +56,21 @@ static int is_local(const cs_exchange *x)
 int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err)
 {
     const csync_api *api = x->api;
-    const char *token = bearer(x);
+    const char *token = cs_exchange_token(x);
     char hash[CSYNC_HASH_SIZE];
     int known = 0, rc;
 
     *status = 401;
-    if (!api->grant_count) {
+    if (!api->grant_count && !api->is_guarded) {
         *status = is_local(x) ? 0 : 401;
         return CSYNC_OK;
     }
     if (!token)
         return CSYNC_OK;
-    rc = hash_of(token, hash, err);
+    rc = cs_token_hash(token, hash, err);
     for (size_t i = 0; rc == CSYNC_OK && i < api->grant_count; i++) {
         const cs_grant *grant = &api->grants[i];
-        int same = CRYPTO_memcmp(grant->hash, hash, CSYNC_HASH_SIZE - 1) == 0;
+        int same = !is_over(grant) && CRYPTO_memcmp(grant->hash, hash, CSYNC_HASH_SIZE - 1) == 0;
 
         known |= same;
         if (!x->grant && same && covers(grant, x->database) && (grant->may & may) == may)

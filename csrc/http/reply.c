@@ -56,6 +56,11 @@ int cs_reply_json(cs_reply *reply, int status, csync_error *err)
     return finish(reply, status, "application/json", err);
 }
 
+int cs_reply_text(cs_reply *reply, int status, const char *type, csync_error *err)
+{
+    return finish(reply, status, type, err);
+}
+
 static const char *title_of(int status)
 {
     static const struct {
@@ -71,9 +76,12 @@ static const char *title_of(int status)
                   {413, "Content Too Large"},
                   {415, "Unsupported Media Type"},
                   {422, "Unprocessable Content"},
+                  {429, "Too Many Requests"},
+                  {431, "Request Header Fields Too Large"},
                   {500, "Internal Server Error"},
                   {501, "Not Implemented"},
-                  {503, "Service Unavailable"}};
+                  {503, "Service Unavailable"},
+                  {505, "HTTP Version Not Supported"}};
 
     for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
         if (titles[i].status == status)

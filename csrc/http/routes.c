@@ -288,30 +288,45 @@ static int post_clients(cs_exchange *x, csync_error *err)
 
 /* ---- the table ---- */
 
-static const struct route {
-    const char *method, *path;
-    int may; /* 0: whoever asks */
-    int (*answer)(cs_exchange *x, csync_error *err);
-} routes[] = {
-    {"GET", "/health", 0, get_health},
-    {"GET", "/sync/changes", CSYNC_MAY_READ, get_changes},
-    {"POST", "/sync/changes", CSYNC_MAY_WRITE, post_changes},
-    {"GET", "/sync/snapshot", CSYNC_MAY_READ, get_snapshot},
-    {"POST", "/sync/digest", CSYNC_MAY_READ, post_digest},
-    {"POST", "/sync/clients", CSYNC_MAY_READ, post_clients},
-    {"GET", "/sync/state", CSYNC_MAY_READ, get_state},
+/* What only a server with sockets of its own can answer. */
+static int not_here(cs_exchange *x, csync_error *err)
+{
+    return refuse(x, 501, "unsupported", "this server does not have it; csync serve has", err);
+}
+
+static const cs_route routes[] = {
+    {"GET", "/health", 0, CS_AT_ONCE, get_health},
+    {"GET", "/sync/changes", CSYNC_MAY_READ, CS_READS, get_changes},
+    {"POST", "/sync/changes", CSYNC_MAY_WRITE, CS_WRITES, post_changes},
+    {"GET", "/sync/snapshot", CSYNC_MAY_READ, CS_READS, get_snapshot},
+    {"POST", "/sync/digest", CSYNC_MAY_READ, CS_READS, post_digest},
+    {"POST", "/sync/clients", CSYNC_MAY_READ, CS_WRITES, post_clients},
+    {"GET", "/sync/state", CSYNC_MAY_READ, CS_READS, get_state},
+    {"GET", "/sync/subscribe", CSYNC_MAY_READ, CS_STREAMS, not_here},
+    {"DELETE", "/sync/subscribe/", CSYNC_MAY_READ, CS_ENDS_STREAM, not_here},
+    {"GET", "/metrics", CSYNC_MAY_READ, CS_COUNTS, not_here},
 };
 
-/* The route; NULL: *allowed has the methods that there are for the path. */
-static const struct route *find_route(const csync_request *r, char *allowed, size_t size)
+/* A route that ends in '/' is followed by an id. */
+static int is_path(const cs_route *route, const char *path)
 {
-    const struct route *found = NULL;
+    size_t len = strlen(route->path);
+
+    if (route->path[len - 1] != '/')
+        return strcmp(route->path, path) == 0;
+    return strncmp(route->path, path, len) == 0 && path[len] && !strchr(path + len, '/');
+}
+
+/* The route; NULL: *allowed has the methods that there are for the path. */
+static const cs_route *find_route(const csync_request *r, char *allowed, size_t size)
+{
+    const cs_route *found = NULL;
 
     *allowed = 0;
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         size_t used = strlen(allowed);
 
-        if (strcmp(routes[i].path, r->path) != 0)
+        if (!is_path(&routes[i], r->path))
             continue;
         snprintf(allowed + used, size - used, "%s%s", used ? ", " : "", routes[i].method);
         if (strcmp(routes[i].method, r->method) == 0)
@@ -340,12 +355,12 @@ static int refuse_permission(cs_exchange *x, int status, csync_error *err)
                           : rc;
 }
 
-static int run_route(cs_exchange *x, const struct route *route, csync_error *err)
+/* *refused 1: it may not, and the reply says why. */
+static int permit(cs_exchange *x, const cs_route *route, int *refused, csync_error *err)
 {
     int status = 0, rc;
 
-    if (!route->may)
-        return route->answer(x, err);
+    *refused = 1;
     if (cs_exchange_param(x, "connectionString")) /* it would let anybody open any file or host */
         return refuse(x, 400, "connection-string-refused",
                       "databases are named on the server; say db=NAME instead of connectionString",
@@ -356,25 +371,39 @@ static int run_route(cs_exchange *x, const struct route *route, csync_error *err
         return rc;
     if (status)
         return refuse_permission(x, status, err);
-    if (!x->database)
+    if (!x->database && route->kind != CS_COUNTS)
         return cs_exchange_param(x, "db")
                    ? refuse(x, 404, "no-such-database", "there is no database of that name", err)
                    : refuse(x, 400, "which-database", "say which database: db=NAME", err);
-    return route->answer(x, err);
+    *refused = 0;
+    return CSYNC_OK;
 }
 
-int cs_exchange_run(cs_exchange *x, csync_error *err)
+int cs_exchange_find(cs_exchange *x, const cs_route **route, csync_error *err)
 {
     char allowed[40];
-    const struct route *route = find_route(x->request, allowed, sizeof allowed);
-    int rc;
+    const cs_route *found = find_route(x->request, allowed, sizeof allowed);
+    int refused = 0, rc;
 
-    if (!route && !*allowed)
+    *route = NULL;
+    if (!found && !*allowed)
         return refuse(x, 404, "no-such-route", "there is nothing at this path", err);
-    if (!route) {
+    if (!found) {
         rc = cs_reply_header(x->reply, "Allow", allowed, err);
         return rc == CSYNC_OK ? refuse(x, 405, "method", "the path has other methods", err) : rc;
     }
     rc = cs_exchange_query(x, err);
-    return rc == CSYNC_OK ? run_route(x, route, err) : rc;
+    if (rc == CSYNC_OK && found->may)
+        rc = permit(x, found, &refused, err);
+    if (rc == CSYNC_OK && !refused)
+        *route = found;
+    return rc;
+}
+
+int cs_exchange_run(cs_exchange *x, csync_error *err)
+{
+    const cs_route *route;
+    int rc = cs_exchange_find(x, &route, err);
+
+    return rc == CSYNC_OK && route ? route->answer(x, err) : rc;
 }

@@ -259,6 +259,21 @@ int cs_subscription_create(csync_subscription **out, csync *c,
     return rc;
 }
 
+static int drop_id(csync *c, void *ctx, csync_error *err)
+{
+    return c->backend->ops->subscription_drop(c->backend, ctx, err);
+}
+
+int cs_subscription_forget(csync *c, const char *id, csync_error *err)
+{
+    char copy[CSYNC_ORIGIN_SIZE];
+
+    if (!*id || strlen(id) >= sizeof copy)
+        return cs_fail(err, CSYNC_EINVAL, "a subscription's id must have 1 to 64 bytes");
+    cs_text_copy(copy, sizeof copy, id);
+    return cs_replica_write_unchecked(c, drop_id, copy, err);
+}
+
 /* ---- looking at the log ---- */
 
 typedef struct looking {
@@ -383,7 +398,7 @@ static int drop_row(csync *c, void *ctx, csync_error *err)
 {
     csync_subscription *s = ctx;
 
-    return c->backend->ops->subscription_drop(c->backend, s->id, err);
+    return drop_id(c, s->id, err);
 }
 
 static int write_row(csync_subscription *s, cs_work work, int waits, csync_error *err)

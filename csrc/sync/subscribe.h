@@ -6,6 +6,7 @@
 /* Inside a call on the replica. */
 int cs_subscription_create(csync_subscription **out, csync *c,
                            const csync_subscribe_options *options, csync_error *err);
+int cs_subscription_forget(csync *c, const char *id, csync_error *err);
 /* The rest run outside any call. *out NULL: none within the time. */
 int cs_subscription_next(csync_subscription *s, int timeout_ms, csync_batch **out, csync_error *err);
 int cs_subscription_fd(const csync_subscription *s);

@@ -106,6 +106,9 @@ static const struct {
     {"POST", "/sync/clients", "", "{\"originId\":\"device\",\"lastSyncVersion\":1}", 200},
     {"POST", "/sync/changes", "", push_text, 200},
     {"PUT", "/sync/changes", "", "x", 405},
+    {"GET", "/sync/subscribe", "", NULL, 501},
+    {"DELETE", "/sync/subscribe/x", "", NULL, 501},
+    {"GET", "/metrics", "", NULL, 501},
 };
 
 /* Makes an API and asks request number *ctx. */

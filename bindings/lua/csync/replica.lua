@@ -215,6 +215,11 @@ function Replica:lag()
     return with(json.load, self:_lag())
 end
 
+--- What is wrong with the database and what helps: tables of level, subject, text, help.
+function Replica:doctor()
+    return with(json.load, self:_doctor())
+end
+
 --- The conflict audit after entry `since_id`, oldest first.
 function Replica:conflicts(since_id, limit)
     limit = options.whole("limit", limit or 1000, 1, 2 ^ 31 - 1, 2)

@@ -277,6 +277,20 @@ static int replica_lag(lua_State *L)
     return 1;
 }
 
+static int replica_doctor(lua_State *L)
+{
+    char **box = csl_text_box(L);
+    csl_use use;
+    int rc;
+
+    csl_begin(L, &use);
+    rc = csl_end(&use, csync_doctor(use.handle, box, &use.err));
+    if (rc)
+        return rc;
+    csl_push_boxed(L, box);
+    return 1;
+}
+
 static int replica_conflicts(lua_State *L)
 {
     int64_t since = csl_check_integer(L, 2);
@@ -342,6 +356,7 @@ void csl_open_replica(lua_State *L)
                                        {"_trigger_sql", replica_trigger_sql},
                                        {"_parked", replica_parked},
                                        {"_lag", replica_lag},
+                                       {"_doctor", replica_doctor},
                                        {"_conflicts", replica_conflicts},
                                        {"_suppress_begin", replica_suppress_begin},
                                        {"_suppress_end", replica_suppress_end},

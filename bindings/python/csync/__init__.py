@@ -54,6 +54,7 @@ from csync._model import (
     Verification,
 )
 from csync._replica import Replica, Session, open, resolve, trigger_sql
+from csync._server import Server, serve
 
 __all__ = [
     "Advice",
@@ -93,6 +94,7 @@ __all__ = [
     "Response",
     "Result",
     "SchemaError",
+    "Server",
     "Session",
     "State",
     "Step",
@@ -106,6 +108,7 @@ __all__ = [
     "canonical_json",
     "open",
     "resolve",
+    "serve",
     "trigger_sql",
     "verify_hash",
 ]

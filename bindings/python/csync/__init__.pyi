@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, final
+from typing import IO, Any, Literal, Self, TypeAlias, final
 
 from csync import _csync
 from csync._csync import Batch as Batch
@@ -51,6 +51,7 @@ __all__ = [
     "Response",
     "Result",
     "SchemaError",
+    "Server",
     "Session",
     "State",
     "Step",
@@ -64,6 +65,7 @@ __all__ = [
     "canonical_json",
     "open",
     "resolve",
+    "serve",
     "trigger_sql",
     "verify_hash",
 ]
@@ -506,6 +508,41 @@ class Api(_csync.Api):
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None: ...
 
+_Served: TypeAlias = str | os.PathLike[str] | Replica
+
+class Server(_csync.Server):
+    def __new__(
+        cls,
+        databases: _Served | list[_Served] | tuple[_Served, ...] | dict[str, _Served],
+        *,
+        listen: str = "127.0.0.1:5000",
+        grants: Iterable[Grant] = (),
+        tokens: str | os.PathLike[str] | None = None,
+        tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        behind_proxy: bool = False,
+        origins: Iterable[str] = (),
+        max_body: int = 0,
+        readers: int = 0,
+        queue: int = 0,
+        max_connections: int = 0,
+        max_per_address: int = 0,
+        max_streams: int = 0,
+        rate: int = 0,
+        header_timeout: float = 0.0,
+        body_timeout: float = 0.0,
+        idle_timeout: float = 0.0,
+        log: int | IO[Any] | None = None,
+    ) -> Server: ...
+    def __init__(self, databases: Any, **options: Any) -> None: ...
+    def __enter__(self) -> Server: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+    def __del__(self, _warn: Callable[..., None] = ...) -> None: ...
+    def reload(self) -> None: ...
+    def close(self) -> None: ...
+
+def serve(
+    databases: _Served | list[_Served] | tuple[_Served, ...] | dict[str, _Served], **options: Any
+) -> Server: ...
 def open(
     database: str | bytes | os.PathLike[str] | os.PathLike[bytes] | sqlite3.Connection,
     *,

@@ -51,6 +51,20 @@ class Response:
     body: bytes
 
 
+def rights(may):
+    """The sum of CSYNC_MAY_... for "read", "write"."""
+    if not set(may) <= set(_MAY) or not may:
+        raise InvalidValue(f"may is {may!r}; it must hold some of {', '.join(_MAY)}")
+    return sum(_MAY[m] for m in set(may))
+
+
+def hashed(grants):
+    """What the core keeps of Grants."""
+    return tuple(
+        (hashlib.sha256(g.token.encode()).hexdigest(), g.client, g.database, rights(g.may)) for g in grants
+    )
+
+
 class Api(_csync.Api):
     """Answers HTTP requests, without sockets. Made by csync.api, whose arguments it takes.
 
@@ -64,14 +78,7 @@ class Api(_csync.Api):
 
     def __new__(cls, databases, *, grants=(), max_body=0):
         named = databases if isinstance(databases, dict) else {"main": databases}
-        for grant in grants:
-            if not set(grant.may) <= set(_MAY) or not grant.may:
-                raise InvalidValue(f"a grant's may is {grant.may!r}; it must hold some of {', '.join(_MAY)}")
-        known = tuple(
-            (hashlib.sha256(g.token.encode()).hexdigest(), g.client, g.database, sum(_MAY[m] for m in set(g.may)))
-            for g in grants
-        )
-        self = super().__new__(cls, tuple(named), tuple(named.values()), known, max_body)
+        self = super().__new__(cls, tuple(named), tuple(named.values()), hashed(grants), max_body)
         self._max_body = max_body or 16 << 20
         return self
 

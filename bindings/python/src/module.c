@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "convert.h"
 #include "error.h"
+#include "server.h"
 
 cspy_state *cspy_state_of(PyTypeObject *type)
 {
@@ -144,6 +145,10 @@ static PyMethodDef functions[] = {
      "canonical_json($module, text, /)\n--\n\n"
      "The canonical form of any JSON text (RFC 8785, but integers keep all their digits): what hash() is over."},
     {"resolve", resolve, METH_VARARGS, NULL},
+    {"token_add", cspy_token_add, METH_VARARGS, NULL},
+    {"token_list", cspy_token_list, METH_VARARGS, NULL},
+    {"token_revoke", cspy_token_revoke, METH_VARARGS, NULL},
+    {"program", cspy_program, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -193,7 +198,7 @@ static int module_exec(PyObject *module)
     return load_python_side(state) || cspy_add_batch(module, state) ||
                    cspy_add_outcomes(module, state) || cspy_add_replica(module, state) ||
                    cspy_add_session(module, state) || cspy_add_subscription(module) ||
-                   cspy_add_api(module) || add_constants(module)
+                   cspy_add_api(module) || cspy_add_server(module) || add_constants(module)
                ? -1
                : 0;
 }

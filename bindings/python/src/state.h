@@ -25,5 +25,6 @@ int cspy_add_outcomes(PyObject *module, cspy_state *state);
 int cspy_add_session(PyObject *module, cspy_state *state);
 int cspy_add_subscription(PyObject *module);
 int cspy_add_api(PyObject *module);
+int cspy_add_server(PyObject *module);
 
 #endif
