@@ -19,7 +19,7 @@ static const char usage_text[] =
     "       csync token add FILE [--client ORIGIN] [--db NAME] [--may read|write|both] [--days N]\n"
     "       csync token list FILE\n"
     "       csync token revoke FILE ID\n"
-    "       csync --version\n";
+    "       csync --version | --help\n";
 
 static int usage(const char *why, const char *what)
 {
@@ -27,6 +27,12 @@ static int usage(const char *why, const char *what)
         fprintf(stderr, "csync: %s%s%s\n", why, what ? ": " : "", what ? what : "");
     fputs(usage_text, stderr);
     return USAGE;
+}
+
+static int help(void)
+{
+    fputs(usage_text, stdout);
+    return DONE;
 }
 
 static int failed(const csync_error *err)
@@ -272,6 +278,8 @@ int csync_program(int argc, char **argv)
 {
     if (argc < 2 || !argv)
         return usage(NULL, NULL);
+    if (argc == 3 && strcmp(argv[2], "--help") == 0)
+        return help();
     if (strcmp(argv[1], "serve") == 0)
         return serve(argc - 2, argv + 2);
     if (strcmp(argv[1], "token") == 0)
@@ -280,5 +288,7 @@ int csync_program(int argc, char **argv)
         printf("csync %s\n", csync_version());
         return DONE;
     }
+    if (strcmp(argv[1], "--help") == 0)
+        return help();
     return usage("no such command", argv[1]);
 }

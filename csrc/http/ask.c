@@ -34,9 +34,7 @@ void *cs_ask_begin(void *cls, const char *uri, struct MHD_Connection *connection
     ask->since = -1;
     cs_client_allow(client, server->options.header_ms);
     atomic_fetch_add(&server->requests, 1);
-    pthread_mutex_lock(&server->lock);
-    server->asks++;
-    pthread_mutex_unlock(&server->lock);
+    cs_server_hold(server);
     return ask;
 }
 
@@ -64,10 +62,7 @@ static void destroy(cs_ask *ask)
     cs_settings_drop(server, ask->settings);
     cs_free(ask->target);
     cs_free(ask);
-    pthread_mutex_lock(&server->lock);
-    server->asks--;
-    pthread_cond_broadcast(&server->wake);
-    pthread_mutex_unlock(&server->lock);
+    cs_server_release(server);
 }
 
 void cs_ask_end(void *cls, struct MHD_Connection *connection, void **state,

@@ -36,6 +36,21 @@ cs_settings *cs_settings_take(csync_server *server)
     return settings;
 }
 
+void cs_server_hold(csync_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->busy++;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void cs_server_release(csync_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->busy--;
+    pthread_cond_broadcast(&server->wake);
+    pthread_mutex_unlock(&server->lock);
+}
+
 void cs_settings_drop(csync_server *server, cs_settings *settings)
 {
     int left = 1;
@@ -152,22 +167,15 @@ static int is_safe(const csync_server *server, int is_loopback, csync_error *err
 
 /* ---- names and grants ---- */
 
-static int add_grants(csync_api *api, const csync_api *from, csync_error *err)
+static int copy_grants(csync_api *to, const csync_api *from, csync_error *err)
 {
-    int rc = CSYNC_OK;
-
-    for (size_t i = 0; rc == CSYNC_OK && i < from->grant_count; i++) {
-        const cs_grant *g = &from->grants[i];
-        const csync_grant grant = {.struct_size = sizeof grant,
-                                   .token_hash = g->hash,
-                                   .client = g->client[0] ? g->client : NULL,
-                                   .database = g->database[0] ? g->database : NULL,
-                                   .may = g->may,
-                                   .expires_ms = g->expires};
-
-        rc = csync_api_grant(api, &grant, err);
-    }
-    return rc;
+    to->grants = cs_calloc(from->grant_count + 1, sizeof *to->grants);
+    if (!to->grants)
+        return cs_fail_nomem(err);
+    if (from->grant_count)
+        memcpy(to->grants, from->grants, from->grant_count * sizeof *to->grants);
+    to->grant_count = from->grant_count;
+    return CSYNC_OK;
 }
 
 static int make_fixed(csync_server *server, const csync_server_options *o, csync_error *err)
@@ -198,7 +206,7 @@ static int make_api(csync_server *server, csync_api **out, csync_error *err)
     for (size_t i = 0; rc == CSYNC_OK && i < server->fixed->database_count; i++)
         rc = cs_api_add(*out, server->fixed->databases[i].name, NULL, err);
     if (rc == CSYNC_OK)
-        rc = add_grants(*out, server->fixed, err);
+        rc = copy_grants(*out, server->fixed, err);
     if (rc == CSYNC_OK && server->tokens) {
         (*out)->is_guarded = 1;
         rc = cs_tokens_load(server->tokens, *out, err);
@@ -321,7 +329,7 @@ static int start_http(csync_server *server, csync_error *err)
     if (rc == CSYNC_OK)
         rc = start_daemon(server, cert.data, key.data, err);
     if (key.data)
-        memset(key.data, 0, key.len);
+        explicit_bzero(key.data, key.len);
     cs_buf_free(&cert);
     cs_buf_free(&key);
     return rc;
@@ -450,10 +458,10 @@ static void refuse_all(csync_server *server)
             cs_hub_refuse(server->served[i].hub);
 }
 
-static void wait_for_asks(csync_server *server, int64_t until)
+static void wait_while_busy(csync_server *server, int64_t until)
 {
     pthread_mutex_lock(&server->lock);
-    while (server->asks && cs_monotonic_ms() < until)
+    while (server->busy && cs_monotonic_ms() < until)
         cs_condition_wait(&server->wake, &server->lock, 50);
     pthread_mutex_unlock(&server->lock);
 }
@@ -506,7 +514,7 @@ void csync_server_stop(csync_server *server)
     if (!server)
         return;
     refuse_all(server);
-    wait_for_asks(server, until);
+    wait_while_busy(server, until);
     end_pools(server, until);
     pthread_mutex_lock(&server->lock);
     server->is_stopping = 1;

@@ -60,7 +60,7 @@ typedef struct csync_server {
     cs_client *clients;
     int client_count;
     int is_stopping; /* the watchman ends */
-    int asks; /* requests that are not finished */
+    int busy; /* requests and streams that are not over: a stream outlives its request for a moment */
     pthread_t watchman;
     int has_watchman;
     cs_bucket *buckets; /* libmicrohttpd's thread alone */
@@ -130,6 +130,9 @@ int cs_server_listen(csync_server *server, const char *listen, int *is_loopback,
 void cs_address_of(const void *sockaddr, char out[CS_ADDRESS_SIZE], int *is_local);
 
 /* server.c */
+/* The server does not stop (for as long as it is patient) before what was held is released. */
+void cs_server_hold(csync_server *server);
+void cs_server_release(csync_server *server);
 cs_settings *cs_settings_take(csync_server *server);
 void cs_settings_drop(csync_server *server, cs_settings *settings);
 void cs_server_log(const csync_server *server, const char *format, ...) CS_PRINTF(2, 3);

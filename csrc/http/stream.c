@@ -163,6 +163,8 @@ static void leave_topic(cs_stream *s)
 
 void cs_stream_drop(cs_stream *s)
 {
+    csync_server *server = s ? s->hub->server : NULL;
+
     if (!s)
         return;
     leave_topic(s);
@@ -170,6 +172,7 @@ void cs_stream_drop(cs_stream *s)
         forget_later(s);
     cs_buf_free(&s->own);
     cs_free(s);
+    cs_server_release(server);
 }
 
 static void free_stream(void *stream)
@@ -387,6 +390,7 @@ enum MHD_Result cs_stream_open(cs_ask *ask)
         rc = cs_fail_nomem(&why);
     if (rc == CSYNC_OK) {
         s->hub = ask->served->hub;
+        cs_server_hold(ask->server);
         rc = cs_uuid4(s->id, &why);
     }
     if (rc != CSYNC_OK) {

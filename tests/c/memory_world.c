@@ -154,3 +154,48 @@ int sync_both(csync_error *err)
 
     return csync_sync(c, peer, &o, NULL, err);
 }
+
+void check_synced(void)
+{
+    csync_result r = {.struct_size = sizeof r};
+    csync_state ours = {.struct_size = sizeof ours}, theirs = ours;
+
+    assert_equal(c, peer);
+    assert_string_equal(text(c, "SELECT name FROM person WHERE id='a'"), "both");
+    OK(csync_get_state(c, &ours, err));
+    OK(csync_get_state(peer, &theirs, err));
+    assert_int_equal(ours.parked, theirs.parked);
+    OK(csync_sync(c, peer, NULL, &r, err));
+    assert_int_equal(r.pulled + r.pushed + r.lost + r.conflicts, 0);
+}
+
+/* *has_failed 0: there are no more allocations. */
+static void fail_one(const failing_sync *f, long n, int *has_failed)
+{
+    csync_error e = CSYNC_ERROR_INIT;
+    int rc;
+
+    arm(n, 0);
+    rc = sync_both(&e);
+    *has_failed = failing_malloc.has_failed;
+    disarm();
+    if (rc != CSYNC_OK && (rc != CSYNC_ENOMEM || !*has_failed))
+        fail_msg("allocation %ld failed, the answer was %s: %s", n, csync_code_name(rc), e.message);
+    run(c, f->begin);
+    run(c, "ROLLBACK");
+    run(peer, "BEGIN IMMEDIATE;\nROLLBACK");
+}
+
+void fail_each_of_a_sync(const failing_sync *f)
+{
+    int has_failed = 1;
+
+    for (long n = 1; has_failed; n += f->tries * f->stride) {
+        f->make();
+        for (long i = 0; i < f->tries; i++)
+            fail_one(f, n + i * f->stride, &has_failed);
+        OK(sync_both(err));
+        f->check();
+        unbuild();
+    }
+}

@@ -23,4 +23,17 @@ void unbuild(void); /* nothing may be left */
 int merge(void *user_data, const csync_change *local, const csync_change *remote,
           const csync_change *base, csync_decision *d);
 int sync_both(csync_error *err); /* c with peer, through merge */
+
+typedef struct failing_sync {
+    void (*make)(void); /* c and peer; unbuild() frees them */
+    void (*check)(void); /* what holds when all is done */
+    long tries; /* allocations that fail in one world */
+    long stride; /* every which allocation */
+    const char *begin; /* of c: a statement that fails where a transaction was left open */
+} failing_sync;
+/* Batches that are complete stay, so there are states between. Some allocations fail in a first sync, the rest in those
+ * that continue it: each in a world of its own would take too long. */
+void fail_each_of_a_sync(const failing_sync *f);
+/* Both hold the same, and a further sync would move nothing. */
+void check_synced(void);
 #endif

@@ -10,53 +10,15 @@
 #include "snapshot.h"
 #include "support.h"
 
-/* Both hold the same, and a further sync would move nothing. */
-static void check_synced(void)
+static void build_both(void)
 {
-    csync_result r = {.struct_size = sizeof r};
-
-    assert_equal(c, peer);
-    assert_string_equal(text(c, "SELECT name FROM person WHERE id='a'"), "both");
-    assert_int_equal(number(c, "SELECT count(*) FROM _sync_parked"),
-                     number(peer, "SELECT count(*) FROM _sync_parked"));
-    OK(csync_sync(c, peer, NULL, &r, err));
-    assert_int_equal(r.pulled + r.pushed + r.lost + r.conflicts, 0);
-}
-
-/* Batches that are complete stay, so there are states between. Some allocations fail in a first sync, the rest
- * in those that continue it: each in a world of its own would take too long. */
-static void fail_each_of_a_sync(void (*prepare)(void), void (*check)(void), long tries)
-{
-    int has_failed = 1;
-
-    for (long n = 1; has_failed; n += tries) {
-        build(1);
-        if (prepare)
-            prepare();
-        for (long m = n; m < n + tries; m++) {
-            csync_error e = CSYNC_ERROR_INIT;
-            int rc;
-
-            arm(m, 0);
-            rc = sync_both(&e);
-            has_failed = failing_malloc.has_failed;
-            disarm();
-            if (rc != CSYNC_OK && rc != CSYNC_ENOMEM)
-                fail_msg("allocation %ld failed, the answer was %s: %s", m, csync_code_name(rc),
-                         e.message);
-            run(c, "BEGIN IMMEDIATE;\nROLLBACK");
-            run(peer, "BEGIN IMMEDIATE;\nROLLBACK");
-        }
-        OK(sync_both(err));
-        check();
-        unbuild();
-    }
+    build(1);
 }
 
 static void a_sync_fails_cleanly_and_the_next_completes(void **state)
 {
     (void)state;
-    fail_each_of_a_sync(NULL, check_synced, 2);
+    fail_each_of_a_sync(&(failing_sync){build_both, check_synced, 2, 1, "BEGIN IMMEDIATE"});
 }
 
 /* The peer has forgotten deletes that this replica has not heard of, and of which it edited one. */
@@ -64,6 +26,7 @@ static void fall_behind(void)
 {
     csync_sync_options o = {.struct_size = sizeof o, .full_resync = -1};
 
+    build(1);
     OK(sync_both(err));
     run(c, "UPDATE person SET votes=7 WHERE id='b'");
     run(c, "INSERT INTO visit VALUES(40,2,'s')");
@@ -90,7 +53,7 @@ static void check_resynced(void)
 static void a_resync_fails_cleanly_and_the_next_completes(void **state)
 {
     (void)state;
-    fail_each_of_a_sync(fall_behind, check_resynced, 8);
+    fail_each_of_a_sync(&(failing_sync){fall_behind, check_resynced, 8, 1, "BEGIN IMMEDIATE"});
 }
 
 /* ---- a session by hand: the call that failed is made again, and the session goes on ---- */

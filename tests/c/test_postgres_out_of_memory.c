@@ -90,43 +90,10 @@ static void build_world(void)
     run(c, "INSERT INTO visit VALUES(30,2,'r')");
 }
 
-static void check_synced(void)
-{
-    csync_result r = {.struct_size = sizeof r};
-
-    assert_equal(c, peer);
-    assert_string_equal(text(c, "SELECT name FROM person WHERE id='a'"), "both");
-    assert_int_equal(number(c, "SELECT count(*) FROM csync._sync_parked"),
-                     number(peer, "SELECT count(*) FROM _sync_parked"));
-    OK(csync_sync(c, peer, NULL, &r, err));
-    assert_int_equal(r.pulled + r.pushed + r.lost + r.conflicts, 0);
-}
-
-/* Some allocations fail in a first sync, the rest in those that continue it. */
 static void a_sync_fails_cleanly_and_the_next_completes(void **state)
 {
-    enum { TRIES = 20 };
-    int has_failed = 1;
-
     (void)state;
-    for (long n = 1; has_failed; n += TRIES * stride) {
-        build_world();
-        for (long m = n; m < n + TRIES * stride; m += stride) {
-            csync_error e = CSYNC_ERROR_INIT;
-            int rc;
-
-            arm(m, 0);
-            rc = sync_both(&e);
-            has_failed = failing_malloc.has_failed;
-            disarm();
-            must_be_memory(rc, m, &e);
-            run(c, "BEGIN;\nROLLBACK");
-            run(peer, "BEGIN IMMEDIATE;\nROLLBACK");
-        }
-        OK(sync_both(err));
-        check_synced();
-        unbuild();
-    }
+    fail_each_of_a_sync(&(failing_sync){build_world, check_synced, 20, stride, "BEGIN"});
 }
 
 static int ask_everything(csync_error *err)

@@ -174,3 +174,16 @@ def chinook():
     if not root:
         pytest.skip("NOT TESTED on real data: CSYNC_TEST_DATA does not name the directory with data/chinook.sql")
     return (pathlib.Path(root) / "data" / "chinook.sql").read_text(encoding="utf-8-sig")
+
+
+@pytest.fixture(scope="session")
+def chinook_files(chinook, tmp_path_factory):
+    """Two files that csync has never seen: Chinook, and its schema without a row."""
+    directory = tmp_path_factory.mktemp("chinook")
+    full, empty = directory / "full.db", directory / "empty.db"
+    with contextlib.closing(sqlite3.connect(full)) as connection:
+        connection.executescript("BEGIN;" + chinook + ";COMMIT")
+        schema = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+    with contextlib.closing(sqlite3.connect(empty)) as connection:
+        connection.executescript(";".join(schema))
+    return full, empty

@@ -17,21 +17,8 @@ TABLES = (
 EDITS = 5000
 
 
-@pytest.fixture(scope="module")
-def templates(chinook, tmp_path_factory):
-    """Two files that csync has never seen: Chinook, and its schema without a row."""
-    directory = tmp_path_factory.mktemp("chinook")
-    full, empty = directory / "full.db", directory / "empty.db"
-    with contextlib.closing(sqlite3.connect(full)) as connection:
-        connection.executescript("BEGIN;" + chinook + ";COMMIT")
-        schema = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
-    with contextlib.closing(sqlite3.connect(empty)) as connection:
-        connection.executescript(";".join(schema))
-    return full, empty
-
-
 @pytest.fixture
-def copies(templates, tmp_path):
+def copies(chinook_files, tmp_path):
     """copies("full", "empty", ...): open replicas of those files that track all tables."""
     with contextlib.ExitStack() as stack:
 
@@ -39,7 +26,7 @@ def copies(templates, tmp_path):
             made = []
             for number, kind in enumerate(kinds):
                 path = tmp_path / f"{kind}{number}.db"
-                shutil.copy(templates[kind == "empty"], path)
+                shutil.copy(chinook_files[kind == "empty"], path)
                 db = stack.enter_context(csync.open(path))
                 db.path = path
                 db.track(*TABLES)

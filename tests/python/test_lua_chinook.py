@@ -1,6 +1,7 @@
 """A real database between a replica that Lua writes and one that Python writes."""
 
 import contextlib
+import shutil
 import sqlite3
 
 import pytest
@@ -14,13 +15,8 @@ PROGRAM = ROOT / "tests" / "lua" / "chinook.lua"
 
 
 @pytest.mark.parametrize("version", ["5.4", "jit"])
-def test_chinook_goes_from_python_to_lua_and_back(chinook, tmp_path, version):
-    ours, theirs = tmp_path / "python.db", tmp_path / "lua.db"
-    with contextlib.closing(sqlite3.connect(ours)) as connection:
-        connection.executescript("BEGIN;" + chinook + ";COMMIT")
-        schema = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
-    with contextlib.closing(sqlite3.connect(theirs)) as connection:
-        connection.executescript(";".join(schema))
+def test_chinook_goes_from_python_to_lua_and_back(chinook_files, tmp_path, version):
+    ours, theirs = (shutil.copy(file, tmp_path / name) for file, name in zip(chinook_files, ("python.db", "lua.db")))
     with csync.open(ours) as db:
         db.track(*TABLES)
         lua(version, PROGRAM, theirs, ours, "sync", "edit")

@@ -7,7 +7,7 @@ import sqlite3
 
 import csync
 from exact import contents, quoted
-from test_chinook import TABLES, Editor, copies, templates  # noqa: F401 - fixtures
+from test_chinook import TABLES, Editor, copies  # noqa: F401 - a fixture
 
 EDITS = 300
 

@@ -160,6 +160,46 @@ def test_what_sqlite_writes_is_seen_to_be_the_same_by_every_replica(pg_replica, 
     assert [(r.pulled, r.pushed) for r in (writer.sync(one), other.sync(one))] == [(0, 0)] * 2
 
 
+# Close to what PostgreSQL writes itself: those that it writes so, those that it writes otherwise, those that it refuses.
+MOMENTS = {
+    "timestamptz": (
+        ["2020-02-29T23:59:59Z", "2020-01-01T00:00:00.000001Z", "9999-12-31T00:00:00.5Z"],
+        ["2020-01-01T24:00:00Z", "2020-01-01T00:00:60Z", "2020-01-01T00:00:00.10Z", "2020-01-01T00:00:00.000Z"],
+        ["2020-02-30T00:00:00Z", "2020-13-01T00:00:00Z", "0000-01-01T00:00:00Z", "2020-01-01T25:00:00Z"],
+    ),
+    "timestamp(1)": (["2020-01-01 00:00:00.5"], ["2020-01-01 00:00:00.50"], ["2020-01-01 00:00:00.55", "2020-00-01 00:00:00"]),
+    "date": (["2020-02-29"], ["2020-2-9"], ["2020-02-30", "2020-00-10", "2020-01-32"]),
+    "uuid": (
+        ["7d3f9b1e-0000-4000-8000-000000000001"],
+        ["7D3F9B1E-0000-4000-8000-000000000001"],
+        ["7d3f9b1e-0000-4000-8000-00000000000g"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MOMENTS)
+def test_what_looks_like_postgresqls_own_spelling_is_what_the_column_holds(pg_replica, replica, kind):
+    own, others, refused = MOMENTS[kind]
+    db = pg_replica(f"CREATE TABLE t(id INTEGER PRIMARY KEY, v {kind})", "t")
+    writer = replica("CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT)", "t")
+    for values in own, own + others, refused + own:
+        writer.execute("DELETE FROM t")
+        for i, value in enumerate(values):
+            writer.execute("INSERT INTO t VALUES (?, ?)", (i, value))
+        for _ in range(3):
+            db.sync(writer)
+        assert sorted(p.payload["v"] for p in db.parked()) == sorted(set(refused) & set(values))
+        held = dict(db.execute("SELECT id, v FROM t"))
+        written = dict(writer.execute("SELECT id, v FROM t"))
+        for i, value in enumerate(values):
+            if value in refused:
+                assert i not in held and written[i] == value
+            else:
+                assert (written[i] == value) == (value in own), (value, written[i])
+        if not set(refused) & set(values):
+            assert db.hash() == writer.hash()
+
+
 def test_a_message_shows_what_the_column_would_hold(pg_replica, replica):
     db, other = pg_replica("CREATE TABLE t(id INTEGER PRIMARY KEY, v interval)", "t"), replica(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT)", "t")

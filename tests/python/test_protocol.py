@@ -12,6 +12,10 @@ import csync
 from note_table import NOTE, Boom, change, count_notes, fill
 
 ROWS = "SELECT id, body FROM note ORDER BY id"
+FOLDERS = (
+    "CREATE TABLE folder (id INTEGER PRIMARY KEY);"
+    "CREATE TABLE doc (id INTEGER PRIMARY KEY, folder INTEGER REFERENCES folder ON DELETE CASCADE)"
+)
 
 
 def put(db, *ids, body="row"):
@@ -89,11 +93,7 @@ def test_a_restored_server_that_was_written_before_csync_saw_it_is_noticed(repli
 
 def test_a_restored_server_is_noticed_where_its_log_ended_in_a_hole(replicas, sql):
     """A delete takes what the log's own triggers wrote of it out again: the log's last version has no entry."""
-    schema = (
-        "CREATE TABLE folder (id INTEGER PRIMARY KEY);"
-        "CREATE TABLE doc (id INTEGER PRIMARY KEY, folder INTEGER REFERENCES folder ON DELETE CASCADE)"
-    )
-    server, client, reader = replicas(schema, "folder", "doc", count=3)
+    server, client, reader = replicas(FOLDERS, "folder", "doc", count=3)
     client.execute("INSERT INTO folder VALUES (1)")
     client.sync(server)
     reader.sync(server)
@@ -134,11 +134,7 @@ def test_a_restored_server_is_noticed_where_a_purge_has_dropped_what_would_prove
 
 
 def test_a_purge_leaves_the_last_entry_where_the_safe_version_is_a_hole(replicas, sql):
-    schema = (
-        "CREATE TABLE folder (id INTEGER PRIMARY KEY);"
-        "CREATE TABLE doc (id INTEGER PRIMARY KEY, folder INTEGER REFERENCES folder ON DELETE CASCADE)"
-    )
-    server, client, newcomer = replicas(schema, "folder", "doc", count=3)
+    server, client, newcomer = replicas(FOLDERS, "folder", "doc", count=3)
     client.execute("INSERT INTO folder VALUES (1), (2), (3)")
     client.sync(server)
     client.execute("DELETE FROM folder WHERE id = 1")

@@ -273,6 +273,12 @@ def test_the_program_says_what_it_does_not_understand(tmp_path):
         assert done.returncode == status and text in done.stderr, arguments
 
 
+@pytest.mark.parametrize("arguments", [("serve", "--help"), ("token", "--help")])
+def test_the_program_helps(arguments):
+    done = run(*arguments)
+    assert done.returncode == 0 and "csync serve [NAME=]DATABASE" in done.stdout and "token add FILE" in done.stdout
+
+
 # ---- end to end
 
 

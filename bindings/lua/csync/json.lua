@@ -188,22 +188,28 @@ local function read_inner(text, i, how)
     return value, stop
 end
 
+-- What stands behind an item: whether it was the last one, and where to go on.
+local function after_item(text, i, close)
+    i = skip(text, i)
+    if byte(text, i) == close then
+        return true, i + 1
+    elseif byte(text, i) ~= 44 then
+        fail(text, i)
+    end
+    return false, skip(text, i + 1)
+end
+
 local function read_array(text, i, how)
-    local list = setmetatable({}, Array)
+    local list, last = setmetatable({}, Array), false
     i = skip(text, i + 1)
     if byte(text, i) == 93 then
         return list, i + 1
     end
-    while true do
+    while not last do
         list[#list + 1], i = read_inner(text, i, how)
-        i = skip(text, i)
-        if byte(text, i) == 93 then
-            return list, i + 1
-        elseif byte(text, i) ~= 44 then
-            fail(text, i)
-        end
-        i = skip(text, i + 1)
+        last, i = after_item(text, i, 93)
     end
+    return list, i
 end
 
 --- Calls member(name, i), which returns where its value ends, for each member of the object at i.
@@ -212,7 +218,8 @@ local function read_members(text, i, member)
     if byte(text, i) == 125 then
         return i + 1
     end
-    while true do
+    local last = false
+    while not last do
         if byte(text, i) ~= 34 then
             fail(text, i)
         end
@@ -222,14 +229,9 @@ local function read_members(text, i, member)
         if byte(text, i) ~= 58 then
             fail(text, i)
         end
-        i = skip(text, member(name, skip(text, i + 1)))
-        if byte(text, i) == 125 then
-            return i + 1
-        elseif byte(text, i) ~= 44 then
-            fail(text, i)
-        end
-        i = skip(text, i + 1)
+        last, i = after_item(text, member(name, skip(text, i + 1)), 125)
     end
+    return i
 end
 
 local function from_hex(hex)

@@ -80,6 +80,17 @@ end
 
 local CAPTURE = { full = "full", keys = "keys" }
 
+-- Until one fails.
+local function of_each(self, method, names, ...)
+    for _, name in ipairs(names) do
+        local ok, message, code, detail = method(self, name, ...)
+        if not ok then
+            return nil, message, code, detail
+        end
+    end
+    return true
+end
+
 --- db:track("note", "tag", { capture = "keys" }): captures every write to these tables from now on.
 function Replica:track(...)
     local tables, given = { ... }, {}
@@ -89,14 +100,7 @@ function Replica:track(...)
     if #tables == 0 then
         error("track needs the name of a table", 2)
     end
-    local capture = options.choice("capture", given.capture or "full", CAPTURE, 2)
-    for _, name in ipairs(tables) do
-        local ok, message, code, detail = self:_track(name, capture)
-        if not ok then
-            return nil, message, code, detail
-        end
-    end
-    return true
+    return of_each(self, self._track, tables, options.choice("capture", given.capture or "full", CAPTURE, 2))
 end
 
 --- Stops capturing and forgets the tables' sync state; the rows stay.
@@ -104,13 +108,7 @@ function Replica:untrack(...)
     if select("#", ...) == 0 then
         error("untrack needs the name of a table", 2)
     end
-    for _, name in ipairs({ ... }) do
-        local ok, message, code, detail = self:_untrack(name)
-        if not ok then
-            return nil, message, code, detail
-        end
-    end
-    return true
+    return of_each(self, self._untrack, { ... })
 end
 
 --- The tracked tables in order of name: { name, capture, key, columns }.

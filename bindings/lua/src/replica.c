@@ -199,18 +199,24 @@ static int replica_untrack(lua_State *L)
     return rc ? rc : yes(L);
 }
 
-static int replica_tables(lua_State *L)
+/* What the core says as JSON. */
+static int report(lua_State *L, int (*of)(csync *, char **, csync_error *))
 {
     char **box = csl_text_box(L);
     csl_use use;
     int rc;
 
     csl_begin(L, &use);
-    rc = csl_end(&use, csync_tables(use.handle, box, &use.err));
+    rc = csl_end(&use, of(use.handle, box, &use.err));
     if (rc)
         return rc;
     csl_push_boxed(L, box);
     return 1;
+}
+
+static int replica_tables(lua_State *L)
+{
+    return report(L, csync_tables);
 }
 
 static int replica_trigger_sql(lua_State *L)
@@ -251,44 +257,17 @@ static int replica_state(lua_State *L)
 
 static int replica_parked(lua_State *L)
 {
-    char **box = csl_text_box(L);
-    csl_use use;
-    int rc;
-
-    csl_begin(L, &use);
-    rc = csl_end(&use, csync_parked(use.handle, box, &use.err));
-    if (rc)
-        return rc;
-    csl_push_boxed(L, box);
-    return 1;
+    return report(L, csync_parked);
 }
 
 static int replica_lag(lua_State *L)
 {
-    char **box = csl_text_box(L);
-    csl_use use;
-    int rc;
-
-    csl_begin(L, &use);
-    rc = csl_end(&use, csync_lag(use.handle, box, &use.err));
-    if (rc)
-        return rc;
-    csl_push_boxed(L, box);
-    return 1;
+    return report(L, csync_lag);
 }
 
 static int replica_doctor(lua_State *L)
 {
-    char **box = csl_text_box(L);
-    csl_use use;
-    int rc;
-
-    csl_begin(L, &use);
-    rc = csl_end(&use, csync_doctor(use.handle, box, &use.err));
-    if (rc)
-        return rc;
-    csl_push_boxed(L, box);
-    return 1;
+    return report(L, csync_doctor);
 }
 
 static int replica_conflicts(lua_State *L)

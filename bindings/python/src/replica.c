@@ -281,15 +281,21 @@ static PyObject *replica_untrack(PyObject *self, PyObject *args)
     return end(&p, csync_untrack(p.handle, table, &p.err)) ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *replica_tables(PyObject *self, PyObject *unused)
+/* What the core says as JSON. */
+static PyObject *report(PyObject *self, int (*of)(csync *, char **, csync_error *))
 {
     char *json = NULL;
     plain p;
 
-    (void)unused;
     if (begin(&p, self))
         return NULL;
-    return end(&p, csync_tables(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
+    return end(&p, of(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
+}
+
+static PyObject *replica_tables(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return report(self, csync_tables);
 }
 
 static PyObject *replica_trigger_sql(PyObject *self, PyObject *args)
@@ -320,35 +326,20 @@ static PyObject *replica_state(PyObject *self, PyObject *unused)
 
 static PyObject *replica_parked(PyObject *self, PyObject *unused)
 {
-    char *json = NULL;
-    plain p;
-
     (void)unused;
-    if (begin(&p, self))
-        return NULL;
-    return end(&p, csync_parked(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
+    return report(self, csync_parked);
 }
 
 static PyObject *replica_lag(PyObject *self, PyObject *unused)
 {
-    char *json = NULL;
-    plain p;
-
     (void)unused;
-    if (begin(&p, self))
-        return NULL;
-    return end(&p, csync_lag(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
+    return report(self, csync_lag);
 }
 
 static PyObject *replica_doctor(PyObject *self, PyObject *unused)
 {
-    char *json = NULL;
-    plain p;
-
     (void)unused;
-    if (begin(&p, self))
-        return NULL;
-    return end(&p, csync_doctor(p.handle, &json, &p.err)) ? NULL : cspy_take_text(json);
+    return report(self, csync_doctor);
 }
 
 static PyObject *replica_conflicts(PyObject *self, PyObject *args)

@@ -430,23 +430,23 @@ static int add_entries(cs_pg *b, const PGresult *r, const cs_page_request *reque
     return rc;
 }
 
-/* One stretch of the log: as many entries as the page has room for, and one that tells that there are more. *whole 0:
- * they are not all that there are. */
+/* One stretch of the log: first as many entries as the page takes, and one that tells that there are more; then, because
+ * many were passed over, long ones. *whole 0: they are not all that there are. */
 static int add_stretch(cs_pg *b, const cs_page_request *request, csync_batch *batch, int *whole,
                        csync_error *err)
 {
-    int64_t room = request->limit - (int64_t)batch->count + 1;
+    int64_t most = batch->to_version == request->since ? request->limit + 1 : PAGE_ENTRIES;
     pg_args a = {.count = 0};
     PGresult *r;
     int rc;
 
-    if (room > PAGE_ENTRIES)
-        room = PAGE_ENTRIES;
+    if (most > PAGE_ENTRIES)
+        most = PAGE_ENTRIES;
     pg_int(&a, batch->to_version);
     pg_int(&a, b->top);
-    pg_int(&a, room);
+    pg_int(&a, most);
     rc = pg_run(b, page_sql, &a, &r, err);
-    *whole = rc == CSYNC_OK && pg_rows(b, r) < room;
+    *whole = rc == CSYNC_OK && pg_rows(b, r) < most;
     if (rc == CSYNC_OK)
         rc = add_entries(b, r, request, batch, err);
     pg_clear(b, r);

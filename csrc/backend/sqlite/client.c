@@ -154,37 +154,20 @@ static int store_floors(cs_sqlite *b, const cs_floors *floors, csync_error *err)
     return rc == CSYNC_OK ? sq_state_put_int(b, "tombstone_ts", floors->tombstone_ts, err) : rc;
 }
 
-/* The version of the log's last entry up to `version`; 0: there is none. */
-static int last_entry(cs_sqlite *b, int64_t version, int64_t *out, csync_error *err)
-{
-    SQ_API(b);
-    sqlite3_stmt *stmt;
-    int rc = sq_fixed(b, SQ_LOG_LAST, &stmt, err);
-
-    *out = 0;
-    if (rc != CSYNC_OK)
-        return rc;
-    sq_bind_int(b, stmt, 1, version);
-    rc = sq_step(b, stmt, err);
-    if (rc == 1)
-        *out = sqlite3_column_int64(stmt, 0);
-    sqlite3_reset(stmt);
-    return rc < 0 ? rc : CSYNC_OK;
-}
-
 int sq_purge(cs_backend *base, int64_t version, csync_purged *out, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     SQ_API(b);
     cs_floors floors;
     sqlite3_stmt *stmt;
+    sq_entry last;
     int rc = sq_floors(base, &floors, err);
 
     if (rc == CSYNC_OK)
-        rc = last_entry(b, version, &version, err);
-    if (rc != CSYNC_OK || --version <= floors.log)
+        rc = sq_last_entry(b, version, &last, err);
+    if (rc != CSYNC_OK || last.version - 1 <= floors.log)
         return rc;
-    floors.log = version;
+    floors.log = version = last.version - 1;
     for (size_t i = 0; rc == CSYNC_OK && i < base->table_count; i++)
         rc = forget_tombstones(b, base->tables[i], version, &floors, out, err);
     if (rc == CSYNC_OK)

@@ -67,25 +67,24 @@ int sq_settled(cs_backend *base, int *settled, csync_error *err)
     return b->epoch[0] ? get_epoch(b, b->epoch, settled, &end, err) : CSYNC_OK;
 }
 
-/* The check sum of the log's last entry up to `version` (a dropped entry leaves a hole); 0: there is none (any more). */
-static int mark_of(cs_sqlite *b, int64_t version, uint32_t *mark, csync_error *err)
+int sq_last_entry(cs_sqlite *b, int64_t version, sq_entry *out, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
     int rc = sq_fixed(b, SQ_LOG_LAST, &stmt, err);
 
-    *mark = 0;
+    *out = (sq_entry){0, 0};
     if (rc != CSYNC_OK)
         return rc;
     sq_bind_int(b, stmt, 1, version);
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
-        *mark = cs_epoch_mark(sq_column_text(b, stmt, 1), sq_column_text(b, stmt, 2),
-                              sq_column_text(b, stmt, 3), sq_column_text(b, stmt, 6));
-        rc = CSYNC_OK;
+        out->version = sqlite3_column_int64(stmt, 0);
+        out->mark = cs_epoch_mark(sq_column_text(b, stmt, 1), sq_column_text(b, stmt, 2),
+                                  sq_column_text(b, stmt, 3), sq_column_text(b, stmt, 6));
     }
     sqlite3_reset(stmt);
-    return rc;
+    return rc < 0 ? rc : CSYNC_OK;
 }
 
 static int newest_epoch(cs_sqlite *b, char out[CS_EPOCH_ID_SIZE], csync_error *err)
@@ -108,12 +107,14 @@ int sq_position(cs_backend *base, cs_position *out, csync_error *err)
 {
     cs_sqlite *b = (cs_sqlite *)base;
     cs_epoch e = {.asof = 0};
+    sq_entry last = {0, 0};
     int rc = sq_log_top(base, &e.asof, err);
 
     if (rc == CSYNC_OK)
         rc = newest_epoch(b, e.id, err);
     if (rc == CSYNC_OK)
-        rc = mark_of(b, e.asof, &e.mark, err);
+        rc = sq_last_entry(b, e.asof, &last, err);
+    e.mark = last.mark;
     out->version = e.asof;
     cs_epoch_format(&e, out->epoch);
     return rc;
@@ -122,7 +123,7 @@ int sq_position(cs_backend *base, cs_position *out, csync_error *err)
 /* *same 1: the log still is what it was when the text was given out. */
 static int check_epoch(cs_sqlite *b, const cs_epoch *e, int64_t top, int *same, csync_error *err)
 {
-    uint32_t mark = 0;
+    sq_entry last = {0, 0};
     int64_t end = 0;
     int rc = get_epoch(b, e->id, same, &end, err);
 
@@ -130,8 +131,8 @@ static int check_epoch(cs_sqlite *b, const cs_epoch *e, int64_t top, int *same, 
         return rc;
     *same = e->asof <= end && e->asof <= top;
     if (*same)
-        rc = mark_of(b, e->asof, &mark, err);
-    *same &= !mark || mark == e->mark;
+        rc = sq_last_entry(b, e->asof, &last, err);
+    *same &= !last.mark || last.mark == e->mark;
     return rc;
 }
 

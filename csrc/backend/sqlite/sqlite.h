@@ -272,6 +272,12 @@ int sq_subscription_drop(cs_backend *b, const char *id, csync_error *err);
 int sq_subscriptions_expire(cs_backend *b, csync_error *err);
 
 /* epoch.c - positions in the log. */
+typedef struct sq_entry {
+    int64_t version;
+    uint32_t mark; /* its check sum */
+} sq_entry;
+/* The log's last entry up to `version` (a dropped entry leaves a hole); both 0: there is none (any more). */
+int sq_last_entry(cs_sqlite *b, int64_t version, sq_entry *out, csync_error *err);
 int sq_settle(cs_backend *b, csync_error *err);
 int sq_settled(cs_backend *b, int *settled, csync_error *err);
 int sq_position(cs_backend *b, cs_position *out, csync_error *err);
