@@ -126,14 +126,12 @@ static void run_session(void)
     csync_session_free(s);
 }
 
-static void fail_each_of_a_session(void (*prepare)(void), void (*check)(void), long stride)
+static void fail_each_of_a_session(void (*make)(void), void (*check)(void), long stride)
 {
     int has_failed = 1;
 
     for (failing = 1; has_failed; failing += stride) {
-        build(1);
-        if (prepare)
-            prepare();
+        make();
         failures = 0;
         arm(failing, 0);
         run_session();
@@ -148,7 +146,7 @@ static void fail_each_of_a_session(void (*prepare)(void), void (*check)(void), l
 static void a_session_goes_on_with_the_call_that_failed(void **state)
 {
     (void)state;
-    fail_each_of_a_session(NULL, check_synced, 3);
+    fail_each_of_a_session(build_both, check_synced, 3);
     fail_each_of_a_session(fall_behind, check_resynced, 5);
 }
 
