@@ -13,6 +13,8 @@
 static const char *const events[] = {"insert", "update", "delete", "truncate"};
 enum { EVENTS = 4, TRUNCATE = 3 };
 
+#define COLUMNS "WHERE attrelid=%s AND attnum>0 AND NOT attisdropped"
+
 static void put_function_name(cs_buf *s, int64_t id)
 {
     cs_buf_printf(s, "csync._sync_capture_%lld()", (long long)id);
@@ -20,10 +22,13 @@ static void put_function_name(cs_buf *s, int64_t id)
 
 void pg_put_shape_sql(cs_buf *s, const char *oid)
 {
-    cs_buf_printf(s,
-                  "(SELECT string_agg(concat_ws(' ',attname,atttypid,atttypmod,attgenerated),',' ORDER BY "
-                  "attname) FROM pg_attribute WHERE attrelid=%s AND attnum>0 AND NOT attisdropped)",
-                  oid);
+    cs_buf_printf(
+        s,
+        "(SELECT format('count(*)=%%s AND bool_and(CASE attname %%s ELSE false END)',count(*),"
+        "string_agg(format('WHEN %%L THEN atttypid=%%s AND atttypmod=%%s AND attgenerated=%%L',"
+        "attname,atttypid,atttypmod,attgenerated),' ' ORDER BY attname)) FROM pg_attribute " COLUMNS
+        ")",
+        oid);
 }
 
 /* An entry of a row with alias x, up to its operation. */
@@ -46,7 +51,7 @@ static void put_entries(cs_buf *s, const cs_table *t, const char *operation, con
     put_entry(s, t);
     cs_buf_printf(s, "'%s',", operation);
     cs_buf_puts(s, payload ? p->row_sql : "NULL");
-    cs_buf_printf(s, ",csync._sync_time(v_ts),v_ts FROM %s x", from);
+    cs_buf_printf(s, ",v_time,v_ts FROM %s x", from);
 }
 
 /* By their text where the type's own operator may not be in pg_catalog. */
@@ -80,10 +85,10 @@ static void put_truncate(cs_buf *s, const cs_table *t)
     cs_buf sql = {0};
 
     put_entry(&sql, t);
-    cs_buf_puts(&sql, "'delete',NULL,csync._sync_time($1),$1 FROM ");
+    cs_buf_puts(&sql, "'delete',NULL,$1,$2 FROM ");
     cs_buf_puts(s, "  EXECUTE ");
     put_quoted(s, &sql);
-    cs_buf_puts(s, "||TG_RELID::regclass||' x' USING v_ts;\n");
+    cs_buf_puts(s, "||TG_RELID::regclass||' x' USING v_time,v_ts;\n");
     cs_buf_free(&sql);
 }
 
@@ -100,7 +105,7 @@ static void put_by_presence(cs_buf *s, const cs_table *t)
     cs_buf_puts(s, "||coalesce(pg_partition_root(TG_RELID),TG_RELID)::regclass||");
     cs_buf_puts(&sql, " y WHERE ");
     put_same_key(&sql, t, "y");
-    cs_buf_puts(&sql, ") THEN 'update' ELSE 'delete' END,NULL,csync._sync_time($1),$1 FROM (");
+    cs_buf_puts(&sql, ") THEN 'update' ELSE 'delete' END,NULL,$1,$2 FROM (");
     put_quoted(s, &sql);
     if (cs_buf_check(&keys, NULL) == CSYNC_OK) {
         cs_buf_puts(s, "||CASE TG_OP WHEN 'INSERT' THEN ");
@@ -114,7 +119,7 @@ static void put_by_presence(cs_buf *s, const cs_table *t)
                       keys.data);
         put_quoted(s, &sql);
     }
-    cs_buf_puts(s, " END||') x' USING v_ts;\n");
+    cs_buf_puts(s, " END||') x' USING v_time,v_ts;\n");
     cs_buf_free(&keys);
     cs_buf_free(&sql);
 }
@@ -137,8 +142,8 @@ static void put_from_statement(cs_buf *s, const cs_table *t)
 /* Without them no entry can be made, and a write that is not captured would be lost to everybody else. */
 static void put_key_check(cs_buf *s, const cs_table *t)
 {
-    cs_buf_puts(s, "  IF (SELECT count(*) FROM pg_attribute WHERE attrelid=TG_RELID AND attnum>0 AND NOT "
-                   "attisdropped AND attname::text IN (");
+    cs_buf_printf(s, "  IF (SELECT count(*) FROM pg_attribute " COLUMNS " AND attname::text IN (",
+                  "TG_RELID");
     for (size_t i = 0; i < t->key_count; i++) {
         cs_buf_puts(s, i ? "," : "");
         cs_put_literal(s, t->columns[t->key[i]].name);
@@ -166,22 +171,19 @@ static void put_body(cs_buf *s, const cs_table *t)
     const pg_table *p = t->prepared;
     long long id = (long long)t->id;
 
-    cs_buf_puts(s, "DECLARE v_ts bigint; v_mixed boolean; BEGIN\n"
+    cs_buf_puts(s, "DECLARE v_ts bigint; v_time text; v_mixed boolean; BEGIN\n"
                    " IF coalesce(current_setting('csync.sync_active',true),'')='1' THEN RETURN NULL; "
                    "END IF;\n");
     put_part_check(s, t);
     cs_buf_printf(
         s,
-        " v_ts := csync._sync_enter();\n v_mixed := coalesce(current_setting('csync.within_%lld',"
-        "true),'')='1';\n IF TG_OP='TRUNCATE' THEN\n",
+        " v_ts := csync._sync_enter();\n v_time := csync._sync_time(v_ts);\n"
+        " v_mixed := coalesce(current_setting('csync.within_%lld',true),'')='1';\n IF TG_OP='TRUNCATE' THEN\n",
         id);
     put_key_check(s, t);
     put_truncate(s, t);
-    cs_buf_puts(s, " ELSIF v_mixed OR ");
-    pg_put_shape_sql(s, "TG_RELID");
-    cs_buf_puts(s, " IS DISTINCT FROM ");
-    cs_put_literal(s, p->shape);
-    cs_buf_puts(s, " THEN\n");
+    cs_buf_printf(s, " ELSIF v_mixed OR NOT (SELECT %s FROM pg_attribute " COLUMNS ") THEN\n",
+                  p->shape, "TG_RELID");
     put_key_check(s, t);
     put_by_presence(s, t);
     cs_buf_puts(s, " ELSE\n");
@@ -201,12 +203,12 @@ static void put_settings(cs_buf *s, const cs_table *t, const char *body)
 
     for (size_t i = 0; i < t->count; i++)
         kinds |= 1U << p->kinds[i];
-    if (kinds & (1U << PG_OTHER | 1U << PG_TIMESTAMPTZ | 1U << PG_TIMESTAMP | 1U << PG_DATE))
-        cs_buf_puts(s, " SET timezone='UTC' SET datestyle='ISO, YMD'");
+    if (kinds & (1U << PG_OTHER | 1U << PG_TIMESTAMP | 1U << PG_DATE))
+        cs_buf_puts(s, " SET datestyle='ISO, YMD'");
     if (kinds & (1U << PG_OTHER | 1U << PG_FLOAT | 1U << PG_NUMERIC))
         cs_buf_puts(s, " SET extra_float_digits=1");
     if (kinds & 1U << PG_OTHER)
-        cs_buf_puts(s, " SET intervalstyle='iso_8601' SET bytea_output='hex'");
+        cs_buf_puts(s, " SET timezone='UTC' SET intervalstyle='iso_8601' SET bytea_output='hex'");
     if (strchr(body, '\\'))
         cs_buf_puts(s, " SET standard_conforming_strings=on");
 }

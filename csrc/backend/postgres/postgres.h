@@ -104,7 +104,7 @@ typedef struct pg_table {
     char **parts; /* the same of the table and of all its partitions */
     unsigned char *holds_rows; /* by part: it is not partitioned itself */
     size_t part_count;
-    char *shape; /* its columns as the catalogue has them: pg_put_shape_sql */
+    char *shape; /* a condition over its rows of pg_attribute: they are as they were */
     char *row_sql, *key_sql; /* a row of alias x as JSON */
     char *order_sql; /* ORDER BY list in the order of the keys' neutral forms */
     pg_column *columns;

@@ -62,7 +62,7 @@ static const char functions_sql[] =
     " ((classid::bigint & 65535) << 32) | objid::bigint AS mark FROM pg_locks"
     " WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND classid::bigint >> 16 = " PG_LOCK_TAG
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"
-    "CREATE FUNCTION csync._sync_time(ms bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$"
+    "CREATE FUNCTION csync._sync_time(ms bigint) RETURNS text LANGUAGE sql STABLE AS $$"
     " SELECT pg_catalog.to_char(timestamp 'epoch' + ms * interval '1 millisecond',"
     " 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') $$;"
     "CREATE FUNCTION csync._sync_wall() RETURNS bigint LANGUAGE sql VOLATILE AS $$"
@@ -74,7 +74,8 @@ static const char functions_sql[] =
     "  PERFORM pg_advisory_xact_lock_shared((" PG_LOCK_TAG " << 48) | set_config('csync.lo',"
     "   (CASE WHEN is_called THEN last_value ELSE last_value - 1 END)::text, true)::bigint)"
     "  FROM csync._sync_log_version_seq;"
-    " END IF; RETURN csync._sync_now(); END $$;"
+    " END IF; RETURN (SELECT greatest(csync._sync_wall(), clock) FROM csync._sync_session WHERE id = 1);"
+    " END $$;"
     "CREATE FUNCTION csync._sync_last() RETURNS bigint LANGUAGE sql VOLATILE AS $$"
     " SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END"
     " FROM csync._sync_log_version_seq $$;"

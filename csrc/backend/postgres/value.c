@@ -14,7 +14,8 @@
     "WHEN 'NaN' THEN '{\"$f\":\"NaN\"}' WHEN 'Infinity' THEN '9e999' WHEN '-Infinity' THEN '-9e999' "
 #define AS_TEXT "coalesce(to_json(@::text)::text,'null')"
 
-/* An integer beyond int64 is a double, with a point; and a numeric that is no double exactly is a string: a reader that has
+/* What a row costs is mostly what these cost: none calls a regular expression for common values.
+ * An integer beyond int64 is a double, with a point; and a numeric that is no double exactly is a string: a reader that has
  * doubles only would change it. What a double cannot hold at all must not be cast to one: the writer's statement fails. */
 static const char *const value_sql[] = {
     [PG_OTHER] = AS_TEXT,
@@ -26,8 +27,9 @@ static const char *const value_sql[] = {
         "1.79e308 AND length(btrim(translate(@::text,'-.',''),'0'))<=17 THEN CASE WHEN @::float8::text::numeric=@ "
         "THEN trim_scale(@)::text||CASE WHEN min_scale(@)=0 THEN '.0' ELSE '' END ELSE "
         "to_json(trim_scale(@)::text)::text END ELSE to_json(trim_scale(@)::text)::text END END",
-    [PG_FLOAT] = "CASE @::text " OUTSIDE "ELSE coalesce(CASE WHEN @::text ~ '[.e]' THEN @::text ELSE "
-                 "@::text||'.0' END,'null') END",
+    [PG_FLOAT] =
+        "CASE WHEN @-@=0 AND @<>trunc(@) THEN @::text ELSE CASE @::text " OUTSIDE
+        "ELSE coalesce(CASE WHEN @::text ~ '[.e]' THEN @::text ELSE @::text||'.0' END,'null') END END",
     [PG_BOOL] = "coalesce(@::text,'null')",
     [PG_TEXT] = AS_TEXT,
     [PG_UUID] = AS_TEXT,
@@ -39,7 +41,9 @@ static const char *const value_sql[] = {
     [PG_WIDE] = "coalesce(to_json(trim_scale(@)::text)::text,'null')",
     [PG_BYTEA] = "coalesce('{\"$b\":\"'||upper(encode(@,'hex'))||'\"}','null')",
     [PG_TIMESTAMPTZ] =
-        "coalesce(to_json(regexp_replace(@::text,'^(\\d+-\\d+-\\d+) (.*)\\+00','\\1T\\2Z'))::text,'null')",
+        "CASE WHEN @ IS NULL THEN 'null' WHEN NOT isfinite(@) THEN to_json(@)::text WHEN @<'0001-01-01 "
+        "00:00:00Z' THEN replace(to_json(@ AT TIME ZONE 'UTC')::text,' BC\"','Z BC\"') ELSE "
+        "left(to_json(@ AT TIME ZONE 'UTC')::text,-1)||'Z\"' END",
 };
 
 void pg_put_value_sql(cs_buf *s, enum pg_kind kind, const char *prefix, const char *column)
