@@ -36,6 +36,7 @@ hypothesis.settings.load_profile(os.environ.get("CSYNC_TEST_PROFILE", "default")
 
 def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error")
+    config.addinivalue_line("markers", "alone: it measures time, so nothing else runs beside it")
     # A shell starts what runs in the background with SIGINT ignored, which Python and its children inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -44,6 +45,21 @@ def pytest_report_header():
     return f"csync {csync.__version__}, SQLite {sqlite3.sqlite_version}, profile " + os.environ.get(
         "CSYNC_TEST_PROFILE", "default"
     )
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests have measured: see the fixture figure."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        if report.when == "call":
+            for name, value in report.user_properties:
+                if name == "figure":
+                    terminalreporter.write_line(value)
+
+
+@pytest.fixture
+def figure(record_property):
+    """figure(text): a result of the test that a reader wants to see, printed when all tests have ended."""
+    return lambda text: record_property("figure", text)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -342,7 +342,7 @@ def folder():
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_nothing_is_half_done_after_a_kill(name, journal, folder, capfd):
+def test_nothing_is_half_done_after_a_kill(name, journal, folder, figure):
     if kill_points.why_not():
         pytest.skip(f"NOT TESTED: kill -9 in the middle: {kill_points.why_not()}")
     world = World(folder, journal, name)
@@ -353,10 +353,9 @@ def test_nothing_is_half_done_after_a_kill(name, journal, folder, capfd):
             killed += world.try_point(call, n)
         except Exception as error:
             failures.append(f"{call} {n}: {error!r}")
-    with capfd.disabled():  # the number of points is a result
-        print(
-            f"kill -9, {name}, {journal}: {len(points)} of {sum(world.counts.values())} points tried, "
-            f"{killed} killed, {len(failures)} inconsistent"
-        )
+    figure(
+        f"kill -9, {name}, {journal}: {len(points)} of {sum(world.counts.values())} points tried, "
+        f"{killed} killed, {len(failures)} inconsistent"
+    )
     assert not failures, "\n".join(failures)
     assert killed >= 0.9 * len(points)

@@ -105,7 +105,8 @@ def nvim(tmp_path, *commands):
     )  # fmt: skip
 
 
-def test_neovim_stays_responsive_while_notes_are_synced(tmp_path):
+@pytest.mark.alone
+def test_neovim_stays_responsive_while_notes_are_synced(tmp_path, figure):
     with csync.open(tmp_path / "peer.db") as db:
         db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, title TEXT, body TEXT)")
         db.track("note")
@@ -117,7 +118,7 @@ def test_neovim_stays_responsive_while_notes_are_synced(tmp_path):
     out = nvim(tmp_path, f"luafile {tmp_path / 'pauses.lua'}")
     assert "pulled=20000" in out
     longest = float(re.search(r"longest ([\d.]+) ms", out)[1])
-    print(f"Neovim's longest pause while 20000 notes came: {longest:.1f} ms")
+    figure(f"Neovim's longest pause while 20000 notes came: {longest:.1f} ms")
     assert longest < LONGEST_PAUSE_MS
     assert rows(tmp_path / "notes.db", "SELECT count(*) FROM note") == [(20000,)]
 

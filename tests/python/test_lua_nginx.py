@@ -144,12 +144,13 @@ def slowest_ping(folder, path):
     return slowest * 1000, answers[0]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["thread", "steps"])
-def test_others_are_answered_while_a_sync_runs(server, way):
+def test_others_are_answered_while_a_sync_runs(server, way, figure):
     slowest, (status, answer) = slowest_ping(server, f"/pull/{way}")
     assert status == 200, (server / "main.log").read_text()
     assert re.search(rf"pulled={ROWS}\b", answer), answer
-    print(f"nginx's slowest /ping while {ROWS} rows came by {way}: {slowest:.1f} ms")
+    figure(f"nginx's slowest /ping while {ROWS} rows came by {way}: {slowest:.1f} ms")
     assert slowest < SLOWEST_PING_MS
     with csync.open(server / "main.db") as main, csync.open(server / "peer.db") as peer:
         assert main.hash() == peer.hash()

@@ -233,34 +233,33 @@ def stamps(heads):
     return {key: head.stamp for key, head in heads.items()}
 
 
-def try_points(points, kill, capfd, name):
+def try_points(points, kill, figure, name):
     killed, failures = 0, []
     for point in points:
         try:
             killed += kill(*point)
         except Exception as error:
             failures.append(f"{point}: {error!r}")
-    with capfd.disabled():  # the number of points is a result
-        print(f"kill -9, {name}: {len(points)} points tried, {killed} killed, {len(failures)} inconsistent")
+    figure(f"kill -9, {name}: {len(points)} points tried, {killed} killed, {len(failures)} inconsistent")
     assert not failures, "\n".join(failures)
     return killed
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_nothing_is_half_done_after_a_kill_of_the_client(operation, postgres, tmp_path, capfd):
+def test_nothing_is_half_done_after_a_kill_of_the_client(operation, postgres, tmp_path, figure):
     if kill_points.why_not():
         pytest.skip(f"NOT TESTED: kill -9 in the middle: {kill_points.why_not()}")
     world = World(postgres, tmp_path, operation)
     points = kill_points.choose(world.counts, CALLS)
-    killed = try_points(points, world.kill_client, capfd, f"client of PostgreSQL, {operation}")
+    killed = try_points(points, world.kill_client, figure, f"client of PostgreSQL, {operation}")
     assert killed >= 0.9 * len(points)
 
 
-def test_nothing_is_half_done_after_a_kill_of_the_server_process(postgres, tmp_path, capfd):
+def test_nothing_is_half_done_after_a_kill_of_the_server_process(postgres, tmp_path, figure):
     if not kill_points.VICTIM.exists():
         pytest.skip(f"NOT TESTED: kill -9 of the server process: {kill_points.VICTIM} is not built")
     world = World(postgres, tmp_path, "server")
     depth = {3: 1, 8: 2, None: 40}[kill_points.POINTS]
     points = [(table, n) for table in WRITTEN for n in range(1, depth + 1)]
-    killed = try_points(points, world.kill_server, capfd, "server process of PostgreSQL")
+    killed = try_points(points, world.kill_server, figure, "server process of PostgreSQL")
     assert killed >= len(WRITTEN)

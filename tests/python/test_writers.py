@@ -60,7 +60,7 @@ def sync_often(left, right):
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_no_committed_write_is_missed(replica, sql, journal, capfd):
+def test_no_committed_write_is_missed(replica, sql, journal, figure):
     left, right = (
         replica(SCHEMA.format(journal), "entry", "counter", name=f"{side}.db", timeout=writer.TIMEOUT)
         for side, _ in WRITERS
@@ -87,13 +87,12 @@ def test_no_committed_write_is_missed(replica, sql, journal, capfd):
         assert dict(sql(r.path, "SELECT * FROM counter")) == counts
     assert left.hash() == right.hash()
     assert left.state.parked == right.state.parked == 0
-    with capfd.disabled():
-        print(
-            f"{journal}: {len(reports)} writers, {SYNCS} syncs (longest {longest:.2f} s), "
-            f"{sum(w['writes'] for w in reports)} writes in {sum(w['count'] for w in reports)} transactions "
-            f"(longest {max(w['longest'] for w in reports):.2f} s, {sum(w['rolled_back'] for w in reports)} rolled "
-            "back), 0 uncaptured, 0 busy"
-        )
+    figure(
+        f"{journal}: {len(reports)} writers, {SYNCS} syncs (longest {longest:.2f} s), "
+        f"{sum(w['writes'] for w in reports)} writes in {sum(w['count'] for w in reports)} transactions "
+        f"(longest {max(w['longest'] for w in reports):.2f} s, {sum(w['rolled_back'] for w in reports)} rolled "
+        "back), 0 uncaptured, 0 busy"
+    )
 
 
 def test_busy_comes_no_sooner_than_the_timeout(replica):
