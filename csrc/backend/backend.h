@@ -35,6 +35,7 @@ typedef struct cs_item {
     const cs_change *change;
     cs_table *table; /* NULL: not tracked here */
     cs_head head; /* filled by heads_get */
+    int forgotten; /* the row was deleted here or elsewhere, and that is forgotten */
     int force; /* take it whatever the head is: a resolver said so */
     int local; /* a decision made here: logged as this replica's own, its seq is the new version */
     int status; /* 0: not decided yet; CSYNC_APPLIED ... CSYNC_REJECTED */
@@ -57,7 +58,8 @@ typedef struct cs_peer {
     int64_t id; /* 0: not stored yet */
     cs_position pulled; /* this replica has the peer's log up to here, asked for or pushed by the peer */
     cs_position pushed; /* the peer has this replica's log up to here, as far as this replica knows */
-    int64_t heard; /* ... and has heard of every delete in it up to this version */
+    int64_t heard; /* ... and has heard of every delete in it up to this version; */
+    int64_t heard_ts; /* what the peer made itself of what was taken has no later timestamp */
     int asked; /* this replica asks it for changes */
     int unheard; /* it was given every row, but not the deletes that are forgotten here; what it has is not
                     read yet */

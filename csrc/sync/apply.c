@@ -142,6 +142,8 @@ static int check_fresh(csync *c, work *w, csync_error *err)
         rc = cs_heard_suspect(c, batch, &w->changes.suspect_ts, err);
     if (rc != CSYNC_OK || !floors.tombstones)
         return rc;
+    if (!is_snapshot(w))
+        w->changes.forgotten_ts = floors.tombstone_ts;
     rc = cs_known_version(c, &said, &knew, err);
     if (rc == CSYNC_OK)
         rc = cs_known_version(c, &w->peer.pushed, &knows, err);
@@ -199,6 +201,10 @@ static void note_heard(work *w)
 
     if (is_snapshot(w) ? !batch->has_more : leads_on && !batch->cursor)
         peer->heard = w->next.version;
+    for (size_t i = 0; batch->origin && i < batch->count; i++)
+        if (batch->items[i].ts > peer->heard_ts &&
+            strcmp(batch->items[i].pub.origin, batch->origin) == 0)
+            peer->heard_ts = batch->items[i].ts;
     peer->asked |= w->a->pulling;
 }
 

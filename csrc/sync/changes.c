@@ -196,11 +196,45 @@ static int keep_losers(cs_changes *w, csync_error *err)
 
 /* ---- rows that were deleted here, which is forgotten ---- */
 
-/* An unknown row that is not newer than what was forgotten. A new row of whoever pushes was never here. */
-static int is_forgotten(const cs_changes *w, const cs_item *item)
+/* An unknown row that is not newer than `ts`. */
+static int is_old(const cs_item *item, int64_t ts)
 {
     return item->table && !item->status && !item->head.found && item->change->pub.payload &&
-           item->change->ts <= w->suspect_ts && !(is_authors(w, item) && !item->change->pub.base);
+           item->change->ts <= ts;
+}
+
+/* This replica has had the change from its author, whom it has not heard from since: the author need not know that, and
+ * gives what it takes for its own news to others. After a restore the author counts its changes anew, with later
+ * timestamps. */
+static int was_taken(const cs_item *item, const cs_peer *author)
+{
+    return author->id && item->change->pub.seq > 0 && item->change->pub.seq <= author->heard &&
+           item->change->ts <= author->heard_ts && CS_RULE(TAKEN);
+}
+
+/* A new row of whoever pushes was never here. */
+static int mark_forgotten(cs_changes *w, csync_error *err)
+{
+    cs_backend *b = w->replica->backend;
+    const char *last = NULL;
+    cs_peer author;
+    int rc = CSYNC_OK;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++) {
+        cs_item *item = &w->items[i];
+        const char *origin = item->change->pub.origin;
+
+        item->forgotten =
+            is_old(item, w->suspect_ts) && !(is_authors(w, item) && !item->change->pub.base);
+        if (item->forgotten || !is_old(item, w->forgotten_ts) ||
+            (w->batch->origin && strcmp(origin, w->batch->origin) == 0))
+            continue;
+        if (!last || strcmp(last, origin) != 0)
+            rc = b->ops->peer_get(b, origin, &author, err);
+        last = origin;
+        item->forgotten = rc == CSYNC_OK && was_taken(item, &author);
+    }
+    return rc;
 }
 
 static int add_delete(csync_batch *deletes, const csync_change *of, const char *origin,
@@ -267,15 +301,16 @@ static int delete_forgotten(cs_changes *w, csync_error *err)
     cs_backend *b = w->replica->backend;
     csync_batch *deletes = cs_batch_create();
     size_t n = 0;
-    int rc = deletes ? b->ops->raise_clock(b, w->suspect_ts + 1, err) : cs_fail_nomem(err);
+    int64_t ts = w->suspect_ts > w->forgotten_ts ? w->suspect_ts : w->forgotten_ts;
+    int rc = deletes ? b->ops->raise_clock(b, ts + 1, err) : cs_fail_nomem(err);
 
     for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++)
-        if (is_forgotten(w, &w->items[i]))
+        if (w->items[i].forgotten)
             rc = add_delete(deletes, &w->items[i].change->pub, b->origin, err);
     if (rc == CSYNC_OK && deletes->count)
         rc = merge_deletes(w, deletes, err);
     for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++) {
-        if (!is_forgotten(w, &w->items[i]))
+        if (!w->items[i].forgotten)
             continue;
         w->items[i].status = CSYNC_LOST;
         rc = audit_forgotten(w, &w->items[i].change->pub, &deletes->items[n++].pub, err);
@@ -287,9 +322,15 @@ static int delete_forgotten(cs_changes *w, csync_error *err)
 static int meet_forgotten(cs_changes *w, csync_error *err)
 {
     cs_backend *b = w->replica->backend;
-    int rc = b->ops->heads_get(b, w->items, w->count, err);
+    int any = 0, rc = CSYNC_OK;
 
-    return rc == CSYNC_OK ? delete_forgotten(w, err) : rc;
+    for (size_t i = 0; i < w->count; i++)
+        any |= w->items[i].change->ts <= w->suspect_ts || w->items[i].change->ts <= w->forgotten_ts;
+    if (any)
+        rc = b->ops->heads_get(b, w->items, w->count, err);
+    if (rc == CSYNC_OK && any)
+        rc = mark_forgotten(w, err);
+    return rc == CSYNC_OK && any ? delete_forgotten(w, err) : rc;
 }
 
 int cs_changes_delete(cs_changes *w, csync_batch *about, csync_error *err)
@@ -540,7 +581,7 @@ int cs_changes_enter(cs_changes *w, csync_error *err)
         rc = check_clock(w, err);
     if (rc == CSYNC_OK && !w->pulling && w->batch->compare)
         rc = refuse_conflicts(w, err);
-    if (rc == CSYNC_OK && w->suspect_ts && CS_RULE(TOMBSTONE_FLOOR))
+    if (rc == CSYNC_OK && (w->suspect_ts || w->forgotten_ts) && CS_RULE(TOMBSTONE_FLOOR))
         rc = meet_forgotten(w, err);
     if (rc == CSYNC_OK && !w->pulling && w->batch->origin)
         rc = keep_losers(w, err);

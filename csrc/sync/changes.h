@@ -17,6 +17,7 @@ typedef struct cs_changes {
     int pulling; /* this replica asked for them; else it is the peer that pushes */
     int64_t suspect_ts; /* unknown rows up to this timestamp may have been deleted, of which their maker has not
                            heard; 0: it has heard of every delete that is forgotten here */
+    int64_t forgotten_ts; /* no delete that is forgotten here has a later timestamp; 0: none is */
     int more; /* another batch follows */
     int answering; /* they came with the answer to a push */
     int (*tick)(void *ctx, int64_t done, csync_error *err); /* may be NULL */

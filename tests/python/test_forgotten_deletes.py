@@ -1,8 +1,10 @@
 """Whoever reads a snapshot never hears of the deletes that its maker has forgotten; they must not come back through it."""
 
+import shutil
+
 import pytest
 from note_table import NOTE
-from test_protocol import put, settle
+from test_protocol import put, restored, settle
 
 
 @pytest.fixture
@@ -66,3 +68,48 @@ def test_an_old_row_from_somebody_who_heard_of_the_delete_in_the_log_is_taken(re
     newcomer.sync(client)
     assert ids(newcomer) == [2, 3, 9] and not newcomer.conflicts()
     assert [row[0] for row in settle(server, client, newcomer)] == [2, 3, 9]
+
+
+@pytest.fixture
+def ring(replicas):
+    """A phone whose row 1 a server took, deleted and forgot, which the phone does not know; the server's mirror forgot it too."""
+    server, mirror, phone = replicas(NOTE, "note", count=3)
+    put(phone, 1)
+    server.pull(phone)
+    server.execute("DELETE FROM note WHERE id = 1")
+    put(server, 2)
+    for _ in range(2):
+        mirror.pull(server)
+        server.pull(mirror)
+    assert server.purge().tombstones == mirror.purge().tombstones == 1
+    return server, mirror, phone
+
+
+def test_a_row_that_was_taken_from_its_author_and_deleted_does_not_come_back_through_others(ring):
+    server, mirror, phone = ring
+    assert phone.pull(mirror).resyncs == 1
+    assert ids(phone) == [1, 2]  # nobody has told the phone that its row was ever taken
+    mirror.pull(phone)
+    server.pull(mirror)
+    assert ids(server) == [2]
+    assert [(c.strategy, c.loser.pk) for c in server.conflicts()] == [("forgotten delete", {"id": 1})]
+    assert [row[0] for row in settle(server, mirror, phone)] == [2]
+
+
+def test_a_row_that_its_author_made_after_a_restore_under_the_same_number_is_none_of_those(replicas, tmp_path):
+    server, mirror, phone = replicas(NOTE, "note", count=3)
+    backup = shutil.copy(phone.path, tmp_path / "backup.db")
+    put(phone, 1)
+    server.pull(phone)
+    with restored(phone, backup) as again:
+        put(again, 7)
+        put(server, 3)
+        server.execute("DELETE FROM note WHERE id = 3")
+        put(server, 4)
+        for _ in range(2):
+            mirror.pull(server)
+            server.pull(mirror)
+        assert server.purge().tombstones == 1
+        mirror.pull(again)
+        server.pull(mirror)
+        assert ids(server) == [1, 4, 7] and not server.conflicts()

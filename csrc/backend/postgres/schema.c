@@ -26,7 +26,7 @@ static const char tables_sql[] =
     "CREATE TABLE csync._sync_peers(id bigserial PRIMARY KEY, peer text NOT NULL UNIQUE,"
     " pulled bigint NOT NULL, pulled_epoch text NOT NULL, pushed bigint NOT NULL,"
     " pushed_epoch text NOT NULL, heard bigint NOT NULL, asked int NOT NULL,"
-    " unheard int NOT NULL, last_seen text NOT NULL);"
+    " unheard int NOT NULL, heard_ts bigint NOT NULL, last_seen text NOT NULL);"
     "CREATE TABLE csync._sync_heard(origin text COLLATE \"C\" PRIMARY KEY, version bigint NOT NULL,"
     " ts bigint NOT NULL);"
     "CREATE TABLE csync._sync_replies(peer bigint PRIMARY KEY, idempotency_key text NOT NULL,"

@@ -120,7 +120,7 @@ int pg_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
     pg_text(&a, peer);
     rc = pg_run(
         b,
-        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked FROM csync._sync_peers "
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked,heard_ts FROM csync._sync_peers "
         "WHERE peer=$1",
         &a, &r, err);
     if (rc == CSYNC_OK && pg_rows(b, r)) {
@@ -130,6 +130,7 @@ int pg_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
         out->unheard = (int)pg_cell_int(b, r, 0, 5);
         out->heard = pg_cell_int(b, r, 0, 6);
         out->asked = (int)pg_cell_int(b, r, 0, 7);
+        out->heard_ts = pg_cell_int(b, r, 0, 8);
     }
     pg_clear(b, r);
     return rc;
@@ -149,13 +150,15 @@ int pg_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     pg_int(&a, value->unheard);
     pg_int(&a, value->heard);
     pg_int(&a, value->asked);
+    pg_int(&a, value->heard_ts);
     rc = pg_query_int(
         b,
         "INSERT INTO csync._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,"
-        "unheard,heard,asked,last_seen) VALUES($1,$2,$3,$4,$5,$6,$7,$8,"
+        "unheard,heard,asked,heard_ts,last_seen) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,"
         "csync._sync_time(csync._sync_wall())) ON CONFLICT(peer) DO UPDATE SET pulled=excluded.pulled,"
         "pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
         "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,heard=excluded.heard,asked=excluded.asked,"
+        "heard_ts=excluded.heard_ts,"
         "last_seen=excluded.last_seen RETURNING id",
         &a, &value->id, NULL, err);
     a.count = 0;

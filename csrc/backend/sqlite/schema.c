@@ -27,7 +27,7 @@ static const char tables_sql[] =
     "CREATE TABLE IF NOT EXISTS main._sync_peers(id INTEGER PRIMARY KEY, peer TEXT NOT NULL UNIQUE,"
     " pulled INTEGER NOT NULL, pulled_epoch TEXT NOT NULL, pushed INTEGER NOT NULL,"
     " pushed_epoch TEXT NOT NULL, heard INTEGER NOT NULL, asked INTEGER NOT NULL,"
-    " unheard INTEGER NOT NULL, last_seen TEXT NOT NULL);"
+    " unheard INTEGER NOT NULL, heard_ts INTEGER NOT NULL, last_seen TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS main._sync_heard(origin TEXT PRIMARY KEY, version INTEGER NOT NULL,"
     " ts INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS main._sync_replies(peer INTEGER PRIMARY KEY,"

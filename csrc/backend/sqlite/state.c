@@ -262,6 +262,7 @@ int sq_peer_get(cs_backend *base, const char *peer, cs_peer *out, csync_error *e
         out->unheard = sqlite3_column_int(stmt, 5);
         out->heard = sqlite3_column_int64(stmt, 6);
         out->asked = sqlite3_column_int(stmt, 7);
+        out->heard_ts = sqlite3_column_int64(stmt, 8);
         rc = CSYNC_OK;
     }
     sqlite3_reset(stmt);
@@ -285,6 +286,7 @@ int sq_peer_put(cs_backend *base, const char *peer, cs_peer *value, csync_error 
     sqlite3_bind_int(stmt, 6, value->unheard);
     sqlite3_bind_int64(stmt, 7, value->heard);
     sqlite3_bind_int(stmt, 8, value->asked);
+    sqlite3_bind_int64(stmt, 9, value->heard_ts);
     rc = sq_step(b, stmt, err);
     if (rc == 1) {
         value->id = sqlite3_column_int64(stmt, 0);

@@ -53,12 +53,12 @@ static const char *const fixed_sql[SQ_FIXED_COUNT] = {
     [SQ_ORIGIN_ADD] = "INSERT INTO main._sync_origins(origin) VALUES(?1)",
     [SQ_ORIGIN_TEXT] = "SELECT origin FROM main._sync_origins WHERE id=?1",
     [SQ_PEER_GET] =
-        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked FROM main._sync_peers WHERE peer=?1",
+        "SELECT id,pulled,pulled_epoch,pushed,pushed_epoch,unheard,heard,asked,heard_ts FROM main._sync_peers WHERE peer=?1",
     [SQ_PEER_PUT] =
         "INSERT INTO main._sync_peers(peer,pulled,pulled_epoch,pushed,pushed_epoch,unheard,"
-        "heard,asked,last_seen) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
+        "heard,asked,heard_ts,last_seen) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,strftime('%Y-%m-%dT%H:%M:%fZ','now')) ON CONFLICT(peer) DO UPDATE SET "
         "pulled=excluded.pulled,pulled_epoch=excluded.pulled_epoch,pushed=excluded.pushed,"
-        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,heard=excluded.heard,asked=excluded.asked,last_seen=excluded.last_seen "
+        "pushed_epoch=excluded.pushed_epoch,unheard=excluded.unheard,heard=excluded.heard,asked=excluded.asked,heard_ts=excluded.heard_ts,last_seen=excluded.last_seen "
         "RETURNING id",
     [SQ_PEER_OTHER] = "SELECT 1 FROM main._sync_peers WHERE peer<>?1 LIMIT 1",
     [SQ_HEARD] = "SELECT origin,version,ts FROM main._sync_heard UNION ALL "
