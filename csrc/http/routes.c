@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "codec/digest.h"
 #include "codec/value.h"
 #include "codec/wire_reader.h"
 #include "http/exchange.h"
@@ -65,6 +66,8 @@ static int read_fetch(const cs_exchange *x, csync_fetch *fetch, int *forbidden, 
     fetch->struct_size = sizeof *fetch;
     fetch->origin = cs_exchange_param(x, "origin");
     fetch->epoch = cs_exchange_param(x, "epoch");
+    fetch->tables = cs_exchange_scope(x)->tables;
+    fetch->table_count = cs_exchange_scope(x)->count;
     fetch->limit = limit > PAGE_MAX ? PAGE_MAX : (int)limit;
     *forbidden = fetch->origin && !cs_exchange_may_be(x, fetch->origin);
     if (rc == CSYNC_OK && fetch->origin)
@@ -142,16 +145,38 @@ static int check_body(cs_exchange *x, int *refused, csync_error *err)
     return CSYNC_OK;
 }
 
+/* What the request may be answered of what it asks: whoever asks for all tables is meant those that it may see. */
+static int bound_question(const cs_exchange *x, cs_buf *question, csync_error *err)
+{
+    const cs_scope *scope = cs_exchange_scope(x);
+    cs_digest_request q = {.kind = CS_ASK_TABLES};
+    int rc = cs_digest_request_read(&q, x->request->body, x->request->body_length, err);
+
+    if (rc == CSYNC_OK)
+        rc = cs_exchange_may_see(x, q.table, err);
+    for (size_t i = 0; rc == CSYNC_OK && i < q.table_count; i++)
+        rc = cs_exchange_may_see(x, q.tables[i], err);
+    if (rc == CSYNC_OK && q.kind == CS_ASK_TABLES && !q.table_count && scope->count)
+        cs_digest_put_tables(question, scope->tables, scope->count);
+    else if (rc == CSYNC_OK)
+        cs_buf_put(question, x->request->body, x->request->body_length);
+    cs_digest_request_free(&q);
+    return rc == CSYNC_OK ? cs_buf_check(question, err) : rc;
+}
+
 static int post_digest(cs_exchange *x, csync_error *err)
 {
-    char *question, *answer = NULL;
+    cs_buf question = {0};
+    char *answer = NULL;
     int refused = 0;
     int rc = check_body(x, &refused, err);
 
     if (rc != CSYNC_OK || refused)
         return rc;
-    question = cs_arena_copy(&x->texts, x->request->body, x->request->body_length);
-    rc = question ? csync_digest(x->database->replica, question, &answer, err) : cs_fail_nomem(err);
+    rc = bound_question(x, &question, err);
+    if (rc == CSYNC_OK)
+        rc = csync_digest(x->database->replica, question.data, &answer, err);
+    cs_buf_free(&question);
     if (rc != CSYNC_OK)
         return rc;
     put_text(x, answer);
@@ -195,6 +220,9 @@ static int put_outcome(cs_exchange *x, const csync_outcome *outcome, csync_error
 
 static int apply(cs_exchange *x, const csync_batch *batch, csync_error *err)
 {
+    const csync_sync_options options = {.struct_size = sizeof options,
+                                        .tables = cs_exchange_scope(x)->tables,
+                                        .table_count = cs_exchange_scope(x)->count};
     csync_outcome *outcome = NULL;
     int rc;
 
@@ -203,7 +231,7 @@ static int apply(cs_exchange *x, const csync_batch *batch, csync_error *err)
     if (!speaks_for_itself(x, batch))
         return refuse(x, 403, "another-client",
                       "the token may push only the changes of its own client", err);
-    rc = csync_apply(x->database->replica, batch, NULL, &outcome, NULL, err);
+    rc = csync_apply(x->database->replica, batch, &options, &outcome, NULL, err);
     if (rc == CSYNC_OK)
         rc = put_outcome(x, outcome, err);
     csync_outcome_free(outcome);

@@ -167,6 +167,7 @@ static int is_safe(const csync_server *server, int is_loopback, csync_error *err
 
 /* ---- names and grants ---- */
 
+/* The texts of the grants stay those of `from`. */
 static int copy_grants(csync_api *to, const csync_api *from, csync_error *err)
 {
     to->grants = cs_calloc(from->grant_count + 1, sizeof *to->grants);
