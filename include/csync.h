@@ -731,7 +731,7 @@ typedef struct csync_response {
 CSYNC_API int csync_api_new(csync_api **out, const csync_api_options *options, csync_error *err);
 /* Serves `replica`, which has to outlive the API, as db=NAME (1 to 64 of A-Z a-z 0-9 _ . -). CSYNC_EINVAL: not so, or taken. */
 CSYNC_API int csync_api_add(csync_api *api, const char *name, csync *replica, csync_error *err);
-/* From the first grant on every request but GET /health needs a token that may do it; else only local ones are answered. */
+/* From the first grant on all that is of a database needs a token that may do it; else only local requests are answered. */
 CSYNC_API int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err);
 /* Answers a request. Any number of threads at a time, once databases and grants are there: those on the same replica
  * wait for each other. Fails only with CSYNC_EMISUSE and CSYNC_ENOMEM. */

@@ -95,12 +95,18 @@ int cs_reply_problem(cs_reply *reply, int status, const char *type, const char *
 /* The problem that a csync function's failure is. */
 int cs_reply_failure(cs_reply *reply, const csync_error *why, csync_error *err);
 
+/* openapi.c and page.c, made by script/embed */
+extern const char cs_openapi_json[], cs_page_html[], cs_page_policy[];
+
 /* grant.c */
 /* What is known of a token. */
 int cs_token_hash(const char *token, char hex[CSYNC_HASH_SIZE], csync_error *err);
 const char *cs_exchange_token(const cs_exchange *x); /* NULL: there is none */
 /* Whether the request may: finds its grant. 0: it may; else the status of the problem. */
 int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err);
+/* *may 1: the request may do that in this database. */
+int cs_exchange_covers(const cs_exchange *x, const cs_database *database, int right, int *may,
+                       csync_error *err);
 /* Whether it may speak for `origin`. */
 int cs_exchange_may_be(const cs_exchange *x, const char *origin);
 /* The tables that it may see and write. */

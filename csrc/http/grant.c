@@ -94,6 +94,17 @@ int cs_exchange_may_see(const cs_exchange *x, const char *table, csync_error *er
     return cs_fail(err, CSYNC_EAUTH, "the token is not for table \"%.100s\"", table);
 }
 
+int cs_exchange_covers(const cs_exchange *x, const cs_database *database, int right, int *may,
+                       csync_error *err)
+{
+    cs_exchange other = {.api = x->api, .request = x->request, .database = database};
+    int status = 0;
+    int rc = cs_exchange_permit(&other, right, &status, err);
+
+    *may = rc == CSYNC_OK && !status;
+    return rc;
+}
+
 int cs_exchange_may_be(const cs_exchange *x, const char *origin)
 {
     return !x->grant || !x->grant->client[0] || strcmp(x->grant->client, origin) == 0;

@@ -135,7 +135,11 @@ static const struct {
     const char *method, *path, *query, *body;
     int status;
 } requests[] = {
+    {"GET", "/", NULL, NULL, 200},
+    {"GET", "/openapi.json", NULL, NULL, 200},
     {"GET", "/health", NULL, NULL, 200},
+    {"GET", "/sync/databases", NULL, NULL, 200},
+    {"GET", "/sync/clients", NULL, NULL, 200},
     {"GET", "/sync/state", "db=main", NULL, 200},
     {"GET", "/sync/changes", "fromVersion=0&batchSize=2&origin=device", NULL, 200},
     {"GET", "/sync/changes", "fromVersion=%31e", NULL, 400},
