@@ -774,7 +774,7 @@ typedef struct csync_server_options {
 CSYNC_API int csync_server_start(csync_server **out, const csync_server_options *options,
                                  csync_error *err);
 CSYNC_API const char *csync_server_url(const csync_server *server); /* "http://127.0.0.1:5000"; borrowed */
-/* Reads the tokens again and ends all event streams, which clients resume. Any thread. Fails: all is as before. */
+/* Reads tokens and certificate again and ends all event streams, which clients resume. Any thread. Fails: all is as before. */
 CSYNC_API int csync_server_reload(csync_server *server, csync_error *err);
 /* Accepts nobody any more, lets requests finish for at most ten seconds, and frees it. NULL is fine. */
 CSYNC_API void csync_server_stop(csync_server *server);

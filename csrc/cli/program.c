@@ -144,7 +144,7 @@ static void wait_for_the_end(csync_server *server, const sigset_t *signals)
     while (which != SIGINT && which != SIGTERM) {
         which = sigwaitinfo(signals, NULL);
         if (which == SIGHUP && csync_server_reload(server, &err) != CSYNC_OK)
-            fprintf(stderr, "csync: the tokens stay as they were: %s\n", err.message);
+            fprintf(stderr, "csync: tokens and certificate stay as they were: %s\n", err.message);
     }
 }
 

@@ -98,7 +98,7 @@ void cs_ask_add_headers(cs_ask *ask, struct MHD_Response *response)
         mhd->MHD_add_response_header(response, "Access-Control-Expose-Headers", "Retry-After");
         mhd->MHD_add_response_header(response, "Vary", "Origin");
     }
-    if (ask->must_close || atomic_load(&ask->server->is_ending))
+    if (ask->must_close || atomic_load(&ask->client->is_old) || atomic_load(&ask->server->is_ending))
         mhd->MHD_add_response_header(response, "Connection", "close");
 }
 
