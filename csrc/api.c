@@ -298,6 +298,8 @@ int csync_hash(csync *replica, char hex[CSYNC_HASH_SIZE], csync_error *err)
 
 static int check_fetch(csync *c, const csync_fetch *fetch, csync_error *err)
 {
+    int rc;
+
     if (fetch->since < 0)
         return cs_fail(err, CSYNC_EINVAL, "since is negative");
     if (fetch->limit < 0 || fetch->limit > 10000)
@@ -306,7 +308,8 @@ static int check_fetch(csync *c, const csync_fetch *fetch, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "max_bytes is negative");
     if (fetch->origin && strcmp(fetch->origin, c->backend->origin) == 0)
         return cs_fail(err, CSYNC_EINVAL, "a replica cannot ask itself for changes");
-    return fetch->origin ? cs_peer_check(fetch->origin, err) : CSYNC_OK;
+    rc = cs_scope_check(&(cs_scope){fetch->tables, fetch->table_count}, err);
+    return rc == CSYNC_OK && fetch->origin ? cs_peer_check(fetch->origin, err) : rc;
 }
 
 int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out, csync_error *err)

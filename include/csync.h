@@ -303,8 +303,9 @@ typedef struct csync_fetch {
     int64_t max_bytes; /* stop after about so many bytes of changes, but not before one; 0: 4 MiB */
     const char *epoch; /* of `since`, as the last page gave it; NULL: none */
     const char *origin; /* who asks; it counts as a client that has everything up to `since`. NULL: nobody */
-    const char *cursor; /* a page of a snapshot: where the last one ended, "": from the beginning; NULL: a page
-                           of the log */
+    const char *cursor; /* a page of a snapshot: where the last one ended, "": the beginning; NULL: of the log */
+    const char *const *tables; /* only changes of these; the position then leads on for the same tables alone */
+    size_t table_count; /* 0: of every table */
 } csync_fetch;
 
 /* A page of this replica's log: the changes after `since` that no later one has replaced, in order of
@@ -312,8 +313,8 @@ typedef struct csync_fetch {
  * (parents first) and key, and the position that the log stands at; whoever has all pages goes on reading the
  * log from the position that the first of them named.
  * The first call on a replica makes it log what it applies, so that others can sync with it.
- * CSYNC_EFULLRESYNC: the log does not lead on from `since`: it is trimmed (csync_purge), or this replica was
- * restored from a backup. CSYNC_EINVAL: `since` with its epoch is a position this log never had. */
+ * CSYNC_EFULLRESYNC: the log does not lead on from `since`: it is trimmed (csync_purge), this replica was restored from
+ * a backup, or `since` was reached with other `tables`. CSYNC_EINVAL: `since` with its epoch is no position of this log. */
 CSYNC_API int csync_changes(csync *replica, const csync_fetch *fetch, csync_batch **out,
                             csync_error *err);
 
@@ -369,6 +370,8 @@ typedef struct csync_sync_options {
     void *user_data;
     int full_resync; /* where the peer's log does not lead on from our position. 0: push what is pending, then
                         merge a snapshot; -1: stop with CSYNC_EFULLRESYNC */
+    const char *const *tables; /* csync_apply: a batch with a change of any other is refused (CSYNC_EAUTH) */
+    size_t table_count; /* 0: every table may be written */
 } csync_sync_options;
 
 typedef struct csync_result {
@@ -604,7 +607,7 @@ CSYNC_API int csync_canonical_json(const char *json, size_t length, char **out, 
  * the differences, not with the tables. Each round costs both sides a scan of the table. */
 
 /* Answers what a peer that compares itself with this replica asks: JSON for JSON, over any wire.
- * {} -> {"tables":[{"table","rows","digest","shape"}]}
+ * {} -> {"tables":[{"table","rows","digest","shape"}]}; {"tables":[name]}: of these alone
  * {"table","prefixes":[hex],"digits":1 or 2} -> {"buckets":{prefix:digest}}: of the rows whose key's SHA-256 begins
  *     with one of the prefixes (equally long, ascending), by so many digits more; empty buckets are left out
  * {"table","prefixes":[hex]} -> {"rows":{pk:digest}}
@@ -671,16 +674,9 @@ CSYNC_API int csync_suppress_begin(csync *replica, csync_error *err);
 CSYNC_API int csync_suppress_end(csync *replica, int commit, csync_error *err);
 
 /* ---- The REST API, without sockets ------------------------------------------------------------------
- * A request in, a response out, for any server to call: a WSGI or ASGI application, nginx's Lua, your own loop.
- *   GET  /health
- *   GET  /sync/changes?fromVersion=N[&batchSize=N][&epoch=E][&origin=O]    csync_changes
- *   POST /sync/changes                                                  csync_apply; the answer is its outcome
- *   GET  /sync/snapshot[?cursor=C][&batchSize=N][&origin=O]             csync_changes with a cursor
- *   POST /sync/digest                                                   csync_digest
- *   POST /sync/clients {"originId","lastSyncVersion"}                   csync_register_client
- *   GET  /sync/state
- * Each but the first takes db=NAME where there are several databases. What a request does wrong is answered by a problem
- * document (RFC 9457) with the status that it means; its "code", "version", "expected" and "actual" are the csync_error. */
+ * A request in, a response out, for any server to call: a WSGI or ASGI application, nginx's Lua, your own loop. The routes:
+ * docs/openapi.yaml, which GET /openapi.json answers with. What a request does wrong is answered by a problem document
+ * (RFC 9457) with the status that it means; its "code", "version", "expected" and "actual" are the csync_error. */
 
 typedef struct csync_api csync_api;
 
@@ -694,7 +690,7 @@ enum {
     CSYNC_MAY_WRITE = 2 /* push */
 };
 
-/* What the bearer of a token may do. The same token may have several grants. */
+/* What the bearer of a token may do. Of several grants with the same token the first that covers a request counts. */
 typedef struct csync_grant {
     size_t struct_size;
     const char *token_hash; /* SHA-256 of the token, in lower-case hex */
@@ -702,6 +698,8 @@ typedef struct csync_grant {
     const char *database; /* NULL: every one */
     int may; /* sum of CSYNC_MAY_... */
     int64_t expires_ms; /* milliseconds since 1970, from when on it counts no more; 0: never */
+    const char *const *tables; /* their changes alone it is given, and may push */
+    size_t table_count; /* 0: every table */
 } csync_grant;
 
 typedef struct csync_header {
@@ -733,7 +731,7 @@ typedef struct csync_response {
 CSYNC_API int csync_api_new(csync_api **out, const csync_api_options *options, csync_error *err);
 /* Serves `replica`, which has to outlive the API, as db=NAME (1 to 64 of A-Z a-z 0-9 _ . -). CSYNC_EINVAL: not so, or taken. */
 CSYNC_API int csync_api_add(csync_api *api, const char *name, csync *replica, csync_error *err);
-/* From the first grant on every request but GET /health needs a token that may do it; else only local ones are answered. */
+/* From the first grant on all that is of a database needs a token that may do it; else only local requests are answered. */
 CSYNC_API int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err);
 /* Answers a request. Any number of threads at a time, once databases and grants are there: those on the same replica
  * wait for each other. Fails only with CSYNC_EMISUSE and CSYNC_ENOMEM. */
@@ -776,7 +774,7 @@ typedef struct csync_server_options {
 CSYNC_API int csync_server_start(csync_server **out, const csync_server_options *options,
                                  csync_error *err);
 CSYNC_API const char *csync_server_url(const csync_server *server); /* "http://127.0.0.1:5000"; borrowed */
-/* Reads the tokens again and ends all event streams, which clients resume. Any thread. Fails: all is as before. */
+/* Reads tokens and certificate again and ends all event streams, which clients resume. Any thread. Fails: all is as before. */
 CSYNC_API int csync_server_reload(csync_server *server, csync_error *err);
 /* Accepts nobody any more, lets requests finish for at most ten seconds, and frees it. NULL is fine. */
 CSYNC_API void csync_server_stop(csync_server *server);
@@ -785,6 +783,8 @@ typedef struct csync_token_options {
     const char *client, *database; /* as in csync_grant */
     int may; /* sum of CSYNC_MAY_...; 0: both */
     int64_t expires_ms; /* as in csync_grant */
+    const char *const *tables; /* the same */
+    size_t table_count;
 } csync_token_options;
 /* Makes a token and writes its hash to the file, which only its owner may read. Nobody can find *token again. */
 CSYNC_API int csync_token_add(const char *file, const csync_token_options *options, char **token,

@@ -126,3 +126,17 @@ cs_verdict cs_position_judge(const cs_position *position, int same, int64_t asof
         return CS_TRIMMED;
     return CS_GOOD;
 }
+
+/* Nothing is lost, and the log leads on: so it says where it begins. */
+int cs_backend_other_tables(const cs_backend *b, int64_t since, csync_error *err)
+{
+    if (cs_error_writable(err)) {
+        err->version = 0;
+        snprintf(err->actual, sizeof err->actual, "%lld", (long long)since);
+        snprintf(err->expected, sizeof err->expected, "0");
+    }
+    return cs_fail(err, CSYNC_EFULLRESYNC,
+                   "the log of replica %s was read for other tables than may be read now; a full "
+                   "resync is needed",
+                   b->origin);
+}

@@ -12,6 +12,7 @@
 #include "model/change.h"
 #include "model/epoch.h"
 #include "model/heard.h"
+#include "model/scope.h"
 #include "model/table.h"
 
 typedef struct cs_backend cs_backend;
@@ -147,7 +148,11 @@ typedef struct cs_page_request {
     int64_t skip_via; /* leave out what came from this peer; 0: nothing */
     int bases; /* changes get their base */
     const char *cursor; /* of a snapshot: after which row, "": from the first */
+    cs_scope scope; /* of which tables */
 } cs_page_request;
+
+/* So many versions a page of some tables passes over at most, so that it ends in time also where it finds nothing. */
+enum { CS_PAGE_SPAN = 50000 };
 
 /* A subscription that somebody has, or had. */
 typedef struct cs_subscription {
@@ -336,6 +341,8 @@ void cs_item_refuse(cs_item *item, int status, const char *reason, const char *m
 int cs_backend_made(const cs_backend *b, const csync_change *change);
 /* This is a copy of what b->origin and b->copied_from say it is, whose log ends with `at`: copied_from says so. */
 void cs_backend_descend(cs_backend *b, int64_t at);
+/* What was read up to `since` was of other tables than may be read now. CSYNC_EFULLRESYNC */
+int cs_backend_other_tables(const cs_backend *b, int64_t since, csync_error *err);
 /* The tracked tables, parents before their children; cs_free(*out). */
 int cs_backend_ranked(const cs_backend *b, cs_table ***out, csync_error *err);
 /* Fills order[*n] with the indexes of the items that are to be merged: parents before their children, then the deletes

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/epoch.h"
 
 int cs_serve_bad_cursor(csync_error *err)
 {
@@ -52,6 +53,8 @@ static int read_cursor(cs_serving *s, csync_error *err)
     s->table = p;
     s->table_len = (size_t)len;
     s->key = p + len;
+    if (cs_position_scope(&s->at) != cs_scope_mark(&s->request->scope))
+        return cs_backend_other_tables(s->b, version, err);
     return schema == strlen(s->schema) && memcmp(cursor, s->schema, schema) == 0 ? CSYNC_OK
                                                                                  : restart(s, err);
 }
@@ -72,6 +75,8 @@ int cs_serve_row(cs_serving *s, const csync_change *c, int64_t ts, int64_t unkno
 {
     int rc;
 
+    if (!cs_scope_has(&s->request->scope, c->table))
+        return CSYNC_OK;
     s->full = s->batch->count >= (size_t)s->request->limit ||
               (s->batch->count > 0 && s->batch->bytes >= s->request->max_bytes);
     if (s->full)
@@ -101,9 +106,18 @@ static int read_tables(cs_serving *s, csync_error *err)
     if (after && i == n)
         rc = cs_serve_bad_cursor(err);
     for (; rc == CSYNC_OK && i < n && !s->full; i++, after = NULL)
-        rc = s->read_table(s, order[i], after, err);
+        if (cs_scope_has(&s->request->scope, order[i]->name))
+            rc = s->read_table(s, order[i], after, err);
     cs_free(order);
     return rc == CSYNC_OK && !s->full ? s->read_unknown(s, 0, err) : rc;
+}
+
+static int begin(cs_serving *s, csync_error *err)
+{
+    int rc = s->b->ops->position(s->b, &s->at, err);
+
+    cs_position_set_scope(&s->at, cs_scope_mark(&s->request->scope));
+    return rc;
 }
 
 static int read_page(cs_serving *s, csync_error *err)
@@ -117,7 +131,7 @@ static int read_page(cs_serving *s, csync_error *err)
 
 int cs_serve_page(cs_serving *s, csync_error *err)
 {
-    int rc = *s->request->cursor ? read_cursor(s, err) : s->b->ops->position(s->b, &s->at, err);
+    int rc = *s->request->cursor ? read_cursor(s, err) : begin(s, err);
 
     if (rc == CSYNC_OK)
         rc = read_page(s, err);

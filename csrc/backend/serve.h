@@ -2,7 +2,7 @@
  *
  * A cursor is "SCHEMA:VERSION.EPOCH:LENGTH:TABLEKEY": the position of the log when the snapshot began, and the row
  * that was sent last. Nothing else is kept on this side. When the schema has changed the order of the tables may
- * have too, and the snapshot begins anew. */
+ * have too, and the snapshot begins anew; so it does when other tables may be read than at its beginning. */
 #ifndef CS_SERVE_H
 #define CS_SERVE_H
 #include "backend/backend.h"

@@ -10,13 +10,14 @@
 
 #include "csync.h"
 
-enum { DATABASES_MAX = 64, ORIGINS_MAX = 64, NAME_SIZE = 65 };
+enum { DATABASES_MAX = 64, ORIGINS_MAX = 64, TABLES_MAX = 256, NAME_SIZE = 65 };
 enum { DONE = 0, FAILED = 1, USAGE = 2 };
 
 static const char usage_text[] =
     "usage: csync serve [NAME=]DATABASE... [--listen HOST:PORT] [--config FILE] [--tokens FILE]\n"
     "                   [--tls-cert FILE --tls-key FILE] [--behind-proxy] [--origin ORIGIN]... [--quiet]\n"
     "       csync token add FILE [--client ORIGIN] [--db NAME] [--may read|write|both] [--days N]\n"
+    "                   [--table NAME]...\n"
     "       csync token list FILE\n"
     "       csync token revoke FILE ID\n"
     "       csync --version | --help\n";
@@ -143,7 +144,7 @@ static void wait_for_the_end(csync_server *server, const sigset_t *signals)
     while (which != SIGINT && which != SIGTERM) {
         which = sigwaitinfo(signals, NULL);
         if (which == SIGHUP && csync_server_reload(server, &err) != CSYNC_OK)
-            fprintf(stderr, "csync: the tokens stay as they were: %s\n", err.message);
+            fprintf(stderr, "csync: tokens and certificate stay as they were: %s\n", err.message);
     }
 }
 
@@ -208,7 +209,17 @@ static int set_may(csync_token_options *o, const char *text)
     return o->may < 0 ? -1 : 0;
 }
 
-static int set_token_option(csync_token_options *o, const char *name, const char *value)
+static int add_table(csync_token_options *o, const char **tables, const char *name)
+{
+    if (o->table_count == TABLES_MAX)
+        return -1;
+    tables[o->table_count++] = name;
+    o->tables = tables;
+    return 0;
+}
+
+static int set_token_option(csync_token_options *o, const char **tables, const char *name,
+                            const char *value)
 {
     if (!value)
         return -1;
@@ -220,6 +231,8 @@ static int set_token_option(csync_token_options *o, const char *name, const char
         return set_may(o, value);
     else if (strcmp(name, "--days") == 0)
         return set_days(o, value);
+    else if (strcmp(name, "--table") == 0)
+        return add_table(o, tables, value);
     else
         return -1;
     return 0;
@@ -229,12 +242,13 @@ static int add_token(const char *file, int argc, char **argv)
 {
     csync_token_options options = {.struct_size = sizeof options};
     csync_error err = CSYNC_ERROR_INIT;
+    const char *tables[TABLES_MAX];
     char *token;
 
     for (int i = 0; i < argc; i++) {
         const char *name = argv[i];
 
-        if (set_token_option(&options, name, value_of(argc, argv, &i)) != 0)
+        if (set_token_option(&options, tables, name, value_of(argc, argv, &i)) != 0)
             return usage("not understood", name);
     }
     if (csync_token_add(file, &options, &token, &err) != CSYNC_OK)

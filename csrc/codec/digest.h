@@ -1,6 +1,6 @@
 /* digest.h - the documents in which two replicas compare their tables, and their JSON.
  *
- *   {}                                            -> {"tables":[{"table","rows","digest","shape"}]}
+ *   {}, {"tables":[T]}                            -> {"tables":[{"table","rows","digest","shape"}]}
  *   {"table":T,"prefixes":["3f"],"digits":2}      -> {"buckets":{"3f00":"16 digits",...}}
  *   {"table":T,"prefixes":["3f0a"]}               -> {"rows":{"{\"id\":1}":"32 digits",...}}
  *   {"table":T,"keys":["{\"id\":1}"],"payload":B} -> {"states":[{"head","timestamp","origin","seq","digest",
@@ -35,6 +35,8 @@ typedef struct cs_digest_request {
     int digits;
     const char **keys;
     int payload;
+    const char **tables; /* CS_ASK_TABLES: only these; table_count 0: all */
+    size_t table_count, table_cap;
 } cs_digest_request;
 
 /* `out` is zeroed. CSYNC_EINVAL names the byte. Free it in any case. */
@@ -43,6 +45,7 @@ void cs_digest_request_free(cs_digest_request *request);
 /* digits 0: for rows. */
 void cs_digest_put_prefixes(cs_buf *out, const char *table, const uint64_t *prefixes, size_t count,
                             size_t width, int digits);
+void cs_digest_put_tables(cs_buf *out, const char *const *tables, size_t count);
 void cs_digest_put_keys(cs_buf *out, const char *table, const char *const *keys, size_t count,
                         int payload);
 

@@ -43,14 +43,22 @@ void cs_digest_put_keys(cs_buf *out, const char *table, const char *const *keys,
     cs_buf_puts(out, payload ? "],\"payload\":true}" : "]}");
 }
 
+void cs_digest_put_tables(cs_buf *out, const char *const *tables, size_t count)
+{
+    cs_buf_puts(out, "{\"tables\":[");
+    for (size_t i = 0; i < count; i++) {
+        cs_buf_puts(out, i ? "," : "");
+        cs_put_string(out, tables[i], strlen(tables[i]));
+    }
+    cs_buf_puts(out, "]}");
+}
+
 /* ---- Reading ------------------------------------------------------------------------------------- */
 
-enum { TABLE, PREFIXES, DIGITS, KEYS, PAYLOAD, FIELDS };
-static const cs_field fields[FIELDS] = {{"\"table\":", 8},
-                                        {"\"prefixes\":", 11},
-                                        {"\"digits\":", 9},
-                                        {"\"keys\":", 7},
-                                        {"\"payload\":", 10}};
+enum { TABLE, PREFIXES, DIGITS, KEYS, PAYLOAD, TABLES, FIELDS };
+static const cs_field fields[FIELDS] = {{"\"table\":", 8},    {"\"prefixes\":", 11},
+                                        {"\"digits\":", 9},   {"\"keys\":", 7},
+                                        {"\"payload\":", 10}, {"\"tables\":", 9}};
 
 int cs_prefix_parse(const char *hex, size_t len, uint64_t *out)
 {
@@ -99,19 +107,30 @@ static int add_key(cs_reader *r, cs_digest_request *q, const char *text, size_t 
     return CSYNC_OK;
 }
 
-static int read_list(cs_reader *r, cs_digest_request *q, int is_keys)
+static int add_name(cs_reader *r, cs_digest_request *q, const char *text, size_t len)
+{
+    (void)len;
+    if (cs_grow(&q->tables, &q->table_cap, q->table_count + 1, sizeof *q->tables) != CSYNC_OK)
+        return cs_reader_nomem(r);
+    q->tables[q->table_count++] = text;
+    return CSYNC_OK;
+}
+
+static int read_list(cs_reader *r, cs_digest_request *q, int field)
 {
     int more, rc;
 
-    if (q->count)
-        return cs_scan_fault(&r->s, "prefixes and keys exclude each other");
+    if (q->count || q->table_count)
+        return cs_scan_fault(&r->s, "prefixes, keys and tables exclude each other");
     for (more = cs_reader_enter(r, '['); more == 1; more = cs_reader_next(r, ']')) {
         size_t len;
         const char *text = cs_reader_text(r, &len);
 
         if (!text)
             return CSYNC_EINVAL;
-        rc = is_keys ? add_key(r, q, text, len) : add_prefix(r, q, text, len);
+        rc = field == KEYS     ? add_key(r, q, text, len)
+             : field == TABLES ? add_name(r, q, text, len)
+                               : add_prefix(r, q, text, len);
         if (rc != CSYNC_OK)
             return rc;
     }
@@ -145,7 +164,8 @@ static int read_field(cs_reader *r, cs_digest_request *q, int field)
         return q->table ? CSYNC_OK : CSYNC_EINVAL;
     case PREFIXES:
     case KEYS:
-        return read_list(r, q, field == KEYS);
+    case TABLES:
+        return read_list(r, q, field);
     case DIGITS:
         return read_digits(r, q);
     default:
@@ -160,8 +180,10 @@ static int settle(cs_reader *r, cs_digest_request *q, unsigned seen)
 
     if (!q->table != !has_list)
         return cs_scan_fault(&r->s, "a table and its prefixes or keys go together");
-    if (has_list && !q->count)
-        return cs_scan_fault(&r->s, "the list of prefixes or keys is empty");
+    if (q->table && q->table_count)
+        return cs_scan_fault(&r->s, "table and tables exclude each other");
+    if ((has_list && !q->count) || (seen & 1u << TABLES && !q->table_count))
+        return cs_scan_fault(&r->s, "the list of prefixes, keys or tables is empty");
     if (q->count << (4 * q->digits) > CS_BUCKETS_MAX)
         return cs_scan_fault(&r->s, "the answer would have more than 262144 buckets");
     if (!has_list)
@@ -211,5 +233,6 @@ void cs_digest_request_free(cs_digest_request *q)
     cs_batch_destroy(q->texts);
     cs_free(q->prefixes);
     cs_free(q->keys);
+    cs_free(q->tables);
     memset(q, 0, sizeof *q);
 }

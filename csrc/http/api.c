@@ -40,6 +40,7 @@ void csync_api_free(csync_api *api)
         return;
     cs_free(api->databases);
     cs_free(api->grants);
+    cs_arena_free(&api->texts);
     cs_free(api);
 }
 
@@ -96,12 +97,13 @@ static int check_grant(const csync_grant *g, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "may is %d; it must be a sum of CSYNC_MAY_...", g->may);
     if (g->expires_ms < 0)
         return cs_fail(err, CSYNC_EINVAL, "expires_ms is negative");
-    return CSYNC_OK;
+    return cs_scope_check(&(cs_scope){g->tables, g->table_count}, err);
 }
 
 int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err)
 {
     csync_grant g;
+    cs_scope scope;
     cs_grant *grown;
     int rc;
 
@@ -111,6 +113,8 @@ int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err)
     rc = CS_OPTIONS_IN(&g, grant, err);
     if (rc == CSYNC_OK)
         rc = check_grant(&g, err);
+    if (rc == CSYNC_OK)
+        rc = cs_scope_copy(&scope, &(cs_scope){g.tables, g.table_count}, &api->texts, err);
     if (rc != CSYNC_OK)
         return rc;
     grown = cs_realloc(api->grants, (api->grant_count + 1) * sizeof *grown);
@@ -124,6 +128,7 @@ int csync_api_grant(csync_api *api, const csync_grant *grant, csync_error *err)
     cs_text_copy(grown->database, sizeof grown->database, g.database ? g.database : "");
     grown->may = g.may;
     grown->expires = g.expires_ms;
+    grown->scope = scope;
     return CSYNC_OK;
 }
 

@@ -98,7 +98,7 @@ void cs_ask_add_headers(cs_ask *ask, struct MHD_Response *response)
         mhd->MHD_add_response_header(response, "Access-Control-Expose-Headers", "Retry-After");
         mhd->MHD_add_response_header(response, "Vary", "Origin");
     }
-    if (ask->must_close || atomic_load(&ask->server->is_ending))
+    if (ask->must_close || atomic_load(&ask->client->is_old) || atomic_load(&ask->server->is_ending))
         mhd->MHD_add_response_header(response, "Connection", "close");
 }
 
@@ -241,6 +241,14 @@ static int is_own_name(const char *host)
     return 0;
 }
 
+/* The server's own page: an Origin is a scheme, "://" and what Host says. */
+static int is_own_page(const cs_ask *ask)
+{
+    const char *origin = cs_ask_header(ask, "Origin"), *host = strstr(origin, "://");
+
+    return host && strcasecmp(host + 3, cs_ask_header(ask, "Host")) == 0;
+}
+
 /* Without tokens a page in the user's browser must not pass for the user: neither one that sends its requests here, nor one
  * whose host name has been made to mean this machine. */
 static int is_page(const cs_ask *ask)
@@ -249,7 +257,9 @@ static int is_page(const cs_ask *ask)
 
     if (api->grant_count || api->is_guarded)
         return 0;
-    return !is_own_name(cs_ask_header(ask, "Host")) || (cs_ask_header(ask, "Origin") && !ask->origin);
+    if (!is_own_name(cs_ask_header(ask, "Host")))
+        return 1;
+    return cs_ask_header(ask, "Origin") && !ask->origin && !is_own_page(ask);
 }
 
 /* Which of the server's databases the exchange has found. */

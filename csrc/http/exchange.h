@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "csync.h"
+#include "model/scope.h"
 
 enum { CS_HEADERS_MAX = 8, CS_PARAMS_MAX = 64, CS_DATABASE_SIZE = 65 };
 
@@ -19,6 +20,7 @@ typedef struct cs_grant {
     char database[CS_DATABASE_SIZE]; /* "": all */
     int may;
     int64_t expires; /* milliseconds since 1970; 0: never */
+    cs_scope scope; /* the tables that it may see and write */
 } cs_grant;
 
 struct csync_api {
@@ -26,6 +28,7 @@ struct csync_api {
     size_t database_count;
     cs_grant *grants;
     size_t grant_count;
+    cs_arena texts; /* of the grants */
     csync_api_options options;
     int is_guarded; /* without grants nobody may do anything */
 };
@@ -92,14 +95,24 @@ int cs_reply_problem(cs_reply *reply, int status, const char *type, const char *
 /* The problem that a csync function's failure is. */
 int cs_reply_failure(cs_reply *reply, const csync_error *why, csync_error *err);
 
+/* openapi.c and page.c, made by script/embed */
+extern const char cs_openapi_json[], cs_page_html[], cs_page_policy[];
+
 /* grant.c */
 /* What is known of a token. */
 int cs_token_hash(const char *token, char hex[CSYNC_HASH_SIZE], csync_error *err);
 const char *cs_exchange_token(const cs_exchange *x); /* NULL: there is none */
 /* Whether the request may: finds its grant. 0: it may; else the status of the problem. */
 int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err);
+/* *may 1: the request may do that in this database. */
+int cs_exchange_covers(const cs_exchange *x, const cs_database *database, int right, int *may,
+                       csync_error *err);
 /* Whether it may speak for `origin`. */
 int cs_exchange_may_be(const cs_exchange *x, const char *origin);
+/* The tables that it may see and write. */
+const cs_scope *cs_exchange_scope(const cs_exchange *x);
+/* CSYNC_EAUTH: `table` (NULL: none is named) is not among them. */
+int cs_exchange_may_see(const cs_exchange *x, const char *table, csync_error *err);
 
 /* routes.c */
 /* The route, when the request may take it; *route NULL: the reply says why not. */

@@ -36,7 +36,7 @@ static void publish_batch(cs_hub *hub, const csync_batch *batch)
         cs_frame *f = cs_frame_of(change);
 
         for (cs_topic *t = hub->topics; t; t = t->next)
-            if (cs_change_is_of(t->table, t->pk, change))
+            if (cs_topic_takes(t, change))
                 cs_topic_publish(t, f);
         cs_frame_release(f);
     }

@@ -80,6 +80,31 @@ int cs_exchange_permit(cs_exchange *x, int may, int *status, csync_error *err)
     return rc;
 }
 
+const cs_scope *cs_exchange_scope(const cs_exchange *x)
+{
+    static const cs_scope all = {NULL, 0};
+
+    return x->grant ? &x->grant->scope : &all;
+}
+
+int cs_exchange_may_see(const cs_exchange *x, const char *table, csync_error *err)
+{
+    if (!table || cs_scope_has(cs_exchange_scope(x), table))
+        return CSYNC_OK;
+    return cs_fail(err, CSYNC_EAUTH, "the token is not for table \"%.100s\"", table);
+}
+
+int cs_exchange_covers(const cs_exchange *x, const cs_database *database, int right, int *may,
+                       csync_error *err)
+{
+    cs_exchange other = {.api = x->api, .request = x->request, .database = database};
+    int status = 0;
+    int rc = cs_exchange_permit(&other, right, &status, err);
+
+    *may = rc == CSYNC_OK && !status;
+    return rc;
+}
+
 int cs_exchange_may_be(const cs_exchange *x, const char *origin)
 {
     return !x->grant || !x->grant->client[0] || strcmp(x->grant->client, origin) == 0;

@@ -33,6 +33,8 @@ typedef struct cs_frame {
 typedef struct cs_topic {
     struct cs_topic *next;
     char *table, *pk; /* pk canonical; NULL: every table, every row */
+    cs_scope scope; /* of `table` NULL: which tables */
+    cs_arena texts; /* of the scope */
     cs_frame **ring; /* RING of them while there are any; else NULL */
     uint64_t first, end; /* the frames that there are: first <= i < end, at ring[i % RING] */
     size_t bytes;
@@ -83,12 +85,12 @@ cs_frame *cs_frame_of(const csync_change *change);
 /* NULL frame: there was no memory for it, and whoever follows the topic has missed something. */
 void cs_topic_publish(cs_topic *topic, cs_frame *frame);
 void cs_topic_drop_first(cs_topic *topic);
-/* The topic, new if need be. NULL: out of memory. */
-cs_topic *cs_topic_find(cs_hub *hub, const char *table, const char *pk);
+/* The topic, new if need be; `scope` counts where `table` is NULL. NULL: out of memory. */
+cs_topic *cs_topic_find(cs_hub *hub, const char *table, const char *pk, const cs_scope *scope);
 void cs_topic_drop(cs_hub *hub, cs_topic *topic);
 /* Any thread. */
 void cs_event_put_change(cs_buf *out, const csync_change *change);
-int cs_change_is_of(const char *table, const char *pk, const csync_change *change);
+int cs_topic_takes(const cs_topic *topic, const csync_change *change);
 
 /* stream.c, under the lock */
 void cs_stream_wake(cs_stream *stream);

@@ -66,6 +66,8 @@ void cs_client_notify(void *cls, struct MHD_Connection *connection, void **conte
         return; /* its requests are refused */
     info = server->mhd.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     client->fd = info ? info->connect_fd : -1;
+    info = server->mhd.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_DAEMON);
+    client->daemon = info ? info->daemon : NULL;
     info = server->mhd.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     cs_address_of(info ? info->client_addr : NULL, client->address, &client->is_local);
     cs_client_allow(client, server->options.header_ms);
@@ -163,6 +165,7 @@ void *cs_server_watch(void *arg)
         pthread_mutex_unlock(&server->lock);
         for (size_t i = 0; i < server->served_count; i++)
             cs_hub_beat(server->served[i].hub);
+        cs_daemon_end_retired(server);
         pthread_mutex_lock(&server->lock);
     }
     pthread_mutex_unlock(&server->lock);

@@ -80,19 +80,23 @@ static void give_handle(cs_worker *worker, csync *replica)
 static csync *handle_of(cs_worker *worker)
 {
     csync *replica = NULL;
-    int is_abandoned;
+    int is_abandoned, is_old;
 
     pthread_mutex_lock(&worker->pool->lock);
     is_abandoned = worker->pool->is_abandoned;
+    is_old = worker->failures != worker->pool->failures;
+    worker->failures = worker->pool->failures;
     pthread_mutex_unlock(&worker->pool->lock);
     if (is_abandoned)
         return NULL;
+    if (is_old)
+        give_handle(worker, NULL);
     if (!worker->replica && csync_open(&replica, worker->pool->url, NULL, NULL) == CSYNC_OK)
         give_handle(worker, replica);
     return worker->replica;
 }
 
-/* A handle that the database has failed on is opened again: a server may have ended its connection. */
+/* Where the database has failed all handles are opened again: a server that has ended one connection may have ended all. */
 static void *work(void *arg)
 {
     cs_worker *worker = arg;
@@ -100,9 +104,10 @@ static void *work(void *arg)
     cs_job *job;
 
     while ((job = take(pool)) != NULL) {
-        if (job->run(job, handle_of(worker)) == CSYNC_EDB)
-            give_handle(worker, NULL);
+        const int rc = job->run(job, handle_of(worker));
+
         pthread_mutex_lock(&pool->lock);
+        pool->failures += rc == CSYNC_EDB;
         pool->busy--;
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->lock);

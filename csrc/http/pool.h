@@ -15,6 +15,7 @@ typedef struct cs_job {
 typedef struct cs_worker {
     struct cs_pool *pool;
     csync *replica; /* NULL: to be opened again */
+    unsigned failures; /* of the pool when it was opened */
     pthread_t thread;
     int is_started;
 } cs_worker;
@@ -25,6 +26,7 @@ typedef struct cs_pool {
     cs_job *first, **last;
     int count, max; /* jobs that wait */
     int busy; /* workers that run one */
+    unsigned failures; /* of the database so far */
     int is_ending, is_abandoned;
     char *url;
     cs_worker *workers;

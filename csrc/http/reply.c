@@ -125,6 +125,7 @@ static const struct {
     const char *type, *detail; /* detail NULL: the error's own text */
 } failures[] = {
     {CSYNC_EINVAL, 400, "invalid", NULL},
+    {CSYNC_EAUTH, 403, "forbidden", NULL},
     {CSYNC_ENOTFOUND, 404, "not-found", NULL},
     {CSYNC_EHASH, 409, "hash-mismatch", NULL},
     {CSYNC_ECLOCK, 409, "clock-skew", NULL},

@@ -66,14 +66,14 @@ cs_frame *cs_frame_of(const csync_change *change)
     return f;
 }
 
-int cs_change_is_of(const char *table, const char *pk, const csync_change *change)
+int cs_topic_takes(const cs_topic *t, const csync_change *change)
 {
     int order = 0;
 
-    if (table && strcmp(table, change->table) != 0)
+    if (t->table ? strcmp(t->table, change->table) != 0 : !cs_scope_has(&t->scope, change->table))
         return 0;
-    return !pk ||
-           cs_canonical_order(pk, strlen(pk), change->pk, strlen(change->pk), &order, NULL) !=
+    return !t->pk ||
+           cs_canonical_order(t->pk, strlen(t->pk), change->pk, strlen(change->pk), &order, NULL) !=
                CSYNC_OK ||
            order == 0;
 }
@@ -83,21 +83,27 @@ static int is_same(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
+static int is_topic(const cs_topic *t, const char *table, const char *pk, const cs_scope *scope)
+{
+    return is_same(t->table, table) && is_same(t->pk, pk) &&
+           (table || cs_scope_same(&t->scope, scope));
+}
+
 static void free_topic(cs_topic *t)
 {
     while (t->first < t->end)
         cs_topic_drop_first(t);
     cs_free(t->table);
     cs_free(t->pk);
+    cs_arena_free(&t->texts);
     cs_free(t);
 }
 
-/* The topic, new if need be. NULL: out of memory. */
-cs_topic *cs_topic_find(cs_hub *hub, const char *table, const char *pk)
+cs_topic *cs_topic_find(cs_hub *hub, const char *table, const char *pk, const cs_scope *scope)
 {
     cs_topic *t = hub->topics;
 
-    while (t && !(is_same(t->table, table) && is_same(t->pk, pk)))
+    while (t && !is_topic(t, table, pk, scope))
         t = t->next;
     if (t)
         return t;
@@ -106,7 +112,8 @@ cs_topic *cs_topic_find(cs_hub *hub, const char *table, const char *pk)
         return NULL;
     t->table = cs_strdup(table);
     t->pk = cs_strdup(pk);
-    if ((table && !t->table) || (pk && !t->pk)) {
+    if ((table && !t->table) || (pk && !t->pk) ||
+        (!table && cs_scope_copy(&t->scope, scope, &t->texts, NULL) != CSYNC_OK)) {
         free_topic(t);
         return NULL;
     }

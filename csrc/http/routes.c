@@ -4,6 +4,8 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "codec/digest.h"
+#include "codec/text_list.h"
 #include "codec/value.h"
 #include "codec/wire_reader.h"
 #include "http/exchange.h"
@@ -39,6 +41,46 @@ static int get_health(cs_exchange *x, csync_error *err)
     return cs_reply_json(x->reply, 200, err);
 }
 
+static int get_openapi(cs_exchange *x, csync_error *err)
+{
+    cs_buf_puts(&x->reply->body, cs_openapi_json);
+    return cs_reply_json(x->reply, 200, err);
+}
+
+/* Its own script and style are in it, by their hashes; nothing else runs, and it speaks to nobody but this server. */
+static int get_page(cs_exchange *x, csync_error *err)
+{
+    int rc = cs_reply_header(x->reply, "Content-Security-Policy", cs_page_policy, err);
+
+    if (rc == CSYNC_OK)
+        rc = cs_reply_header(x->reply, "Referrer-Policy", "no-referrer", err);
+    cs_buf_puts(&x->reply->body, cs_page_html);
+    return rc == CSYNC_OK ? cs_reply_text(x->reply, 200, "text/html; charset=utf-8", err) : rc;
+}
+
+/* Those that whoever asks may read. */
+static int get_databases(cs_exchange *x, csync_error *err)
+{
+    const csync_api *api = x->api;
+    cs_buf list = {0};
+    int rc = CSYNC_OK, may = 0;
+
+    for (size_t i = 0; rc == CSYNC_OK && i < api->database_count; i++) {
+        rc = cs_exchange_covers(x, &api->databases[i], CSYNC_MAY_READ, &may, err);
+        if (may)
+            cs_text_list_add(&list, api->databases[i].name);
+    }
+    cs_buf_puts(&list, list.len ? "]}" : "[]}");
+    if (rc == CSYNC_OK)
+        rc = cs_buf_check(&list, err);
+    if (rc == CSYNC_OK) {
+        cs_buf_puts(&x->reply->body, "{\"databases\":");
+        cs_buf_put(&x->reply->body, list.data, list.len);
+    }
+    cs_buf_free(&list);
+    return rc == CSYNC_OK ? cs_reply_json(x->reply, 200, err) : rc;
+}
+
 static int get_state(cs_exchange *x, csync_error *err)
 {
     csync_state state;
@@ -65,6 +107,8 @@ static int read_fetch(const cs_exchange *x, csync_fetch *fetch, int *forbidden, 
     fetch->struct_size = sizeof *fetch;
     fetch->origin = cs_exchange_param(x, "origin");
     fetch->epoch = cs_exchange_param(x, "epoch");
+    fetch->tables = cs_exchange_scope(x)->tables;
+    fetch->table_count = cs_exchange_scope(x)->count;
     fetch->limit = limit > PAGE_MAX ? PAGE_MAX : (int)limit;
     *forbidden = fetch->origin && !cs_exchange_may_be(x, fetch->origin);
     if (rc == CSYNC_OK && fetch->origin)
@@ -142,16 +186,38 @@ static int check_body(cs_exchange *x, int *refused, csync_error *err)
     return CSYNC_OK;
 }
 
+/* What the request may be answered of what it asks: whoever asks for all tables is meant those that it may see. */
+static int bound_question(const cs_exchange *x, cs_buf *question, csync_error *err)
+{
+    const cs_scope *scope = cs_exchange_scope(x);
+    cs_digest_request q = {.kind = CS_ASK_TABLES};
+    int rc = cs_digest_request_read(&q, x->request->body, x->request->body_length, err);
+
+    if (rc == CSYNC_OK)
+        rc = cs_exchange_may_see(x, q.table, err);
+    for (size_t i = 0; rc == CSYNC_OK && i < q.table_count; i++)
+        rc = cs_exchange_may_see(x, q.tables[i], err);
+    if (rc == CSYNC_OK && q.kind == CS_ASK_TABLES && !q.table_count && scope->count)
+        cs_digest_put_tables(question, scope->tables, scope->count);
+    else if (rc == CSYNC_OK)
+        cs_buf_put(question, x->request->body, x->request->body_length);
+    cs_digest_request_free(&q);
+    return rc == CSYNC_OK ? cs_buf_check(question, err) : rc;
+}
+
 static int post_digest(cs_exchange *x, csync_error *err)
 {
-    char *question, *answer = NULL;
+    cs_buf question = {0};
+    char *answer = NULL;
     int refused = 0;
     int rc = check_body(x, &refused, err);
 
     if (rc != CSYNC_OK || refused)
         return rc;
-    question = cs_arena_copy(&x->texts, x->request->body, x->request->body_length);
-    rc = question ? csync_digest(x->database->replica, question, &answer, err) : cs_fail_nomem(err);
+    rc = bound_question(x, &question, err);
+    if (rc == CSYNC_OK)
+        rc = csync_digest(x->database->replica, question.data, &answer, err);
+    cs_buf_free(&question);
     if (rc != CSYNC_OK)
         return rc;
     put_text(x, answer);
@@ -195,6 +261,9 @@ static int put_outcome(cs_exchange *x, const csync_outcome *outcome, csync_error
 
 static int apply(cs_exchange *x, const csync_batch *batch, csync_error *err)
 {
+    const csync_sync_options options = {.struct_size = sizeof options,
+                                        .tables = cs_exchange_scope(x)->tables,
+                                        .table_count = cs_exchange_scope(x)->count};
     csync_outcome *outcome = NULL;
     int rc;
 
@@ -203,7 +272,7 @@ static int apply(cs_exchange *x, const csync_batch *batch, csync_error *err)
     if (!speaks_for_itself(x, batch))
         return refuse(x, 403, "another-client",
                       "the token may push only the changes of its own client", err);
-    rc = csync_apply(x->database->replica, batch, NULL, &outcome, NULL, err);
+    rc = csync_apply(x->database->replica, batch, &options, &outcome, NULL, err);
     if (rc == CSYNC_OK)
         rc = put_outcome(x, outcome, err);
     csync_outcome_free(outcome);
@@ -226,6 +295,23 @@ static int post_changes(cs_exchange *x, csync_error *err)
 }
 
 /* ---- clients ---- */
+
+/* How far others are is not one client's business. */
+static int get_clients(cs_exchange *x, csync_error *err)
+{
+    char *json = NULL;
+    int rc;
+
+    if (x->grant && x->grant->client[0])
+        return refuse(x, 403, "another-client",
+                      "the token is one client's; it does not show others", err);
+    rc = csync_clients(x->database->replica, 0, &json, err);
+    if (rc != CSYNC_OK)
+        return rc;
+    cs_buf_printf(&x->reply->body, "{\"clients\":%s}", json);
+    csync_free(json);
+    return cs_reply_json(x->reply, 200, err);
+}
 
 enum { ORIGIN, VERSION, FIELDS };
 static const cs_field client_fields[FIELDS] = {{"\"originId\":", 11}, {"\"lastSyncVersion\":", 18}};
@@ -295,11 +381,15 @@ static int not_here(cs_exchange *x, csync_error *err)
 }
 
 static const cs_route routes[] = {
+    {"GET", "/", 0, CS_AT_ONCE, get_page},
+    {"GET", "/openapi.json", 0, CS_AT_ONCE, get_openapi},
     {"GET", "/health", 0, CS_AT_ONCE, get_health},
+    {"GET", "/sync/databases", CSYNC_MAY_READ, CS_AT_ONCE, get_databases},
     {"GET", "/sync/changes", CSYNC_MAY_READ, CS_READS, get_changes},
     {"POST", "/sync/changes", CSYNC_MAY_WRITE, CS_WRITES, post_changes},
     {"GET", "/sync/snapshot", CSYNC_MAY_READ, CS_READS, get_snapshot},
     {"POST", "/sync/digest", CSYNC_MAY_READ, CS_READS, post_digest},
+    {"GET", "/sync/clients", CSYNC_MAY_READ, CS_READS, get_clients},
     {"POST", "/sync/clients", CSYNC_MAY_READ, CS_WRITES, post_clients},
     {"GET", "/sync/state", CSYNC_MAY_READ, CS_READS, get_state},
     {"GET", "/sync/subscribe", CSYNC_MAY_READ, CS_STREAMS, not_here},
@@ -307,12 +397,12 @@ static const cs_route routes[] = {
     {"GET", "/metrics", CSYNC_MAY_READ, CS_COUNTS, not_here},
 };
 
-/* A route that ends in '/' is followed by an id. */
+/* A route that ends in '/' is followed by an id, but for the root. */
 static int is_path(const cs_route *route, const char *path)
 {
     size_t len = strlen(route->path);
 
-    if (route->path[len - 1] != '/')
+    if (len == 1 || route->path[len - 1] != '/')
         return strcmp(route->path, path) == 0;
     return strncmp(route->path, path, len) == 0 && path[len] && !strchr(path + len, '/');
 }
@@ -371,7 +461,7 @@ static int permit(cs_exchange *x, const cs_route *route, int *refused, csync_err
         return rc;
     if (status)
         return refuse_permission(x, status, err);
-    if (!x->database && route->kind != CS_COUNTS)
+    if (!x->database && route->kind != CS_COUNTS && route->kind != CS_AT_ONCE)
         return cs_exchange_param(x, "db")
                    ? refuse(x, 404, "no-such-database", "there is no database of that name", err)
                    : refuse(x, 400, "which-database", "say which database: db=NAME", err);

@@ -16,12 +16,7 @@
 #include "http/server.h"
 #include "http/stream.h"
 
-enum {
-    PATIENCE_MS = 10000, /* for requests that run when the server is stopped */
-    POOL_BYTES = 16 << 10, /* of a connection: what its headers may be together */
-    PEM_MAX = 1 << 20,
-    STRICT_SINCE = 0x01000000 /* libmicrohttpd reads headers in another way from here on */
-};
+enum { PATIENCE_MS = 10000 }; /* for requests that run when the server is stopped */
 
 /* ---- shared state ---- */
 
@@ -149,6 +144,17 @@ static int copy_origins(csync_server *server, const csync_server_options *o, csy
     return CSYNC_OK;
 }
 
+static int copy_files(csync_server *server, const csync_server_options *o, csync_error *err)
+{
+    server->tokens = cs_strdup(o->tokens);
+    server->cert = cs_strdup(o->tls_cert);
+    server->key = cs_strdup(o->tls_key);
+    if ((o->tokens && !server->tokens) || (o->tls_cert && !server->cert) ||
+        (o->tls_key && !server->key))
+        return cs_fail_nomem(err);
+    return CSYNC_OK;
+}
+
 static int is_safe(const csync_server *server, int is_loopback, csync_error *err)
 {
     const csync_server_options *o = &server->options;
@@ -167,6 +173,7 @@ static int is_safe(const csync_server *server, int is_loopback, csync_error *err
 
 /* ---- names and grants ---- */
 
+/* The texts of the grants stay those of `from`. */
 static int copy_grants(csync_api *to, const csync_api *from, csync_error *err)
 {
     to->grants = cs_calloc(from->grant_count + 1, sizeof *to->grants);
@@ -214,23 +221,26 @@ static int make_api(csync_server *server, csync_api **out, csync_error *err)
     return rc;
 }
 
-static int renew_settings(csync_server *server, csync_error *err)
+static int make_settings(csync_server *server, cs_settings **out, csync_error *err)
 {
-    cs_settings *made = cs_calloc(1, sizeof *made), *before;
+    cs_settings *made = cs_calloc(1, sizeof *made);
     int rc = made ? make_api(server, &made->api, err) : cs_fail_nomem(err);
 
-    if (rc != CSYNC_OK) {
-        csync_api_free(made ? made->api : NULL);
-        cs_free(made);
-        return rc;
-    }
-    made->references = 1;
+    *out = made;
+    if (made)
+        made->references = 1;
+    return rc;
+}
+
+static void use_settings(csync_server *server, cs_settings *made)
+{
+    cs_settings *before;
+
     pthread_mutex_lock(&server->lock);
     before = server->settings;
     server->settings = made;
     pthread_mutex_unlock(&server->lock);
     cs_settings_drop(server, before);
-    return CSYNC_OK;
 }
 
 /* ---- databases ---- */
@@ -267,74 +277,6 @@ static int serve_all(csync_server *server, const csync_server_options *o, csync_
     return rc;
 }
 
-/* ---- the daemon ---- */
-
-static unsigned layout_of(const char *version)
-{
-    unsigned parts[3] = {0, 0, 0};
-
-    for (size_t i = 0; *version && i < 3; version++) {
-        if (*version == '.')
-            i++;
-        else if (*version >= '0' && *version <= '9' && i < 3)
-            parts[i] = parts[i] * 10 + (unsigned)(*version - '0');
-    }
-    return parts[0] << 24 | parts[1] << 16 | (parts[2] / 10) << 12 | (parts[2] % 10) << 8;
-}
-
-static void say_nothing(void *cls, const char *format, va_list args)
-{
-    (void)cls, (void)format, (void)args;
-}
-
-static int start_daemon(csync_server *server, const char *cert, const char *key, csync_error *err)
-{
-    const csync_server_options *o = &server->options;
-    const struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)cert},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key},
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1"},
-        {MHD_OPTION_END, 0, NULL}};
-    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
-                           MHD_USE_ERROR_LOG | (key ? MHD_USE_TLS : 0);
-
-    server->daemon = server->mhd.MHD_start_daemon(
-        flags, 0, NULL, NULL, cs_ask_handle, server, MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL,
-        MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)o->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(o->idle_ms / 1000 + 60), MHD_OPTION_URI_LOG_CALLBACK, cs_ask_begin, server,
-        MHD_OPTION_NOTIFY_COMPLETED, cs_ask_end, server, MHD_OPTION_NOTIFY_CONNECTION,
-        cs_client_notify, server, MHD_OPTION_ARRAY, key ? tls : tls + 3, MHD_OPTION_END);
-    if (!server->daemon)
-        return cs_fail(err, CSYNC_ERROR,
-                       key ? "the server cannot be started with this certificate"
-                           : "the server cannot be started");
-    return CSYNC_OK;
-}
-
-static int start_http(csync_server *server, csync_error *err)
-{
-    const csync_server_options *o = &server->options;
-    cs_buf cert = {0}, key = {0};
-    int rc = CSYNC_OK;
-
-    server->checks_layout = layout_of(server->mhd.MHD_get_version()) < STRICT_SINCE;
-    if (o->tls_key && server->mhd.MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
-        rc = cs_fail(err, CSYNC_EUNSUPPORTED, "this libmicrohttpd was built without TLS");
-    if (rc == CSYNC_OK && o->tls_key)
-        rc = cs_file_read(o->tls_cert, PEM_MAX, &cert, err);
-    if (rc == CSYNC_OK && o->tls_key)
-        rc = cs_file_read(o->tls_key, PEM_MAX, &key, err);
-    if (rc == CSYNC_OK)
-        rc = start_daemon(server, cert.data, key.data, err);
-    if (key.data)
-        explicit_bzero(key.data, key.len);
-    cs_buf_free(&cert);
-    cs_buf_free(&key);
-    return rc;
-}
-
 static int start_watchman(csync_server *server, csync_error *err)
 {
     server->has_watchman = cs_thread_start(&server->watchman, cs_server_watch, server) == 0;
@@ -351,12 +293,12 @@ static int start(csync_server *server, const csync_server_options *o, csync_erro
         rc = cs_fail_nomem(err);
     if (rc == CSYNC_OK)
         rc = copy_origins(server, o, err);
-    if (rc == CSYNC_OK && o->tokens && !(server->tokens = cs_strdup(o->tokens)))
-        rc = cs_fail_nomem(err);
+    if (rc == CSYNC_OK)
+        rc = copy_files(server, o, err);
     if (rc == CSYNC_OK)
         rc = make_fixed(server, o, err);
     if (rc == CSYNC_OK)
-        rc = renew_settings(server, err);
+        rc = make_settings(server, &server->settings, err);
     if (rc == CSYNC_OK)
         rc = cs_server_listen(server, o->listen ? o->listen : "127.0.0.1:5000", &is_loopback, err);
     if (rc == CSYNC_OK)
@@ -364,7 +306,7 @@ static int start(csync_server *server, const csync_server_options *o, csync_erro
     if (rc == CSYNC_OK)
         rc = serve_all(server, o, err);
     if (rc == CSYNC_OK)
-        rc = start_http(server, err);
+        rc = cs_daemon_start(server, err);
     return rc == CSYNC_OK ? start_watchman(server, err) : rc;
 }
 
@@ -391,6 +333,7 @@ static int create(csync_server **out, csync_server_options *o, csync_error *err)
     server->options = *o;
     server->listener = -1;
     pthread_mutex_init(&server->lock, NULL);
+    pthread_mutex_init(&server->reloading, NULL);
     cs_condition_init(&server->wake);
     rc = start(server, o, err);
     if (rc == CSYNC_OK) {
@@ -432,12 +375,21 @@ const char *csync_server_url(const csync_server *server)
 
 int csync_server_reload(csync_server *server, csync_error *err)
 {
+    cs_settings *made;
     int rc;
 
     cs_error_clear(err);
     if (!server)
         return cs_fail(err, CSYNC_EMISUSE, "server is NULL");
-    rc = renew_settings(server, err);
+    pthread_mutex_lock(&server->reloading);
+    rc = make_settings(server, &made, err);
+    if (rc == CSYNC_OK)
+        rc = cs_daemon_renew(server, err);
+    if (rc == CSYNC_OK)
+        use_settings(server, made);
+    else
+        cs_settings_drop(server, made);
+    pthread_mutex_unlock(&server->reloading);
     for (size_t i = 0; rc == CSYNC_OK && i < server->served_count; i++)
         cs_hub_end_streams(server->served[i].hub);
     return rc;
@@ -449,8 +401,7 @@ int csync_server_reload(csync_server *server, csync_error *err)
 static void refuse_all(csync_server *server)
 {
     atomic_store(&server->is_ending, 1);
-    if (server->daemon)
-        server->mhd.MHD_quiesce_daemon(server->daemon);
+    cs_daemon_refuse(server);
     if (server->listener >= 0)
         close(server->listener);
     for (size_t i = 0; i < server->served_count; i++)
@@ -499,10 +450,13 @@ static void free_server(csync_server *server)
         cs_free(*origin);
     cs_free(server->origins);
     cs_free(server->tokens);
+    cs_free(server->cert);
+    cs_free(server->key);
     cs_free(server->served);
     cs_free(server->buckets);
     pthread_cond_destroy(&server->wake);
     pthread_mutex_destroy(&server->lock);
+    pthread_mutex_destroy(&server->reloading);
     cs_free(server);
 }
 
@@ -522,7 +476,6 @@ void csync_server_stop(csync_server *server)
     pthread_mutex_unlock(&server->lock);
     if (server->has_watchman)
         pthread_join(server->watchman, NULL);
-    if (server->daemon)
-        server->mhd.MHD_stop_daemon(server->daemon);
+    cs_daemon_stop(server);
     free_server(server);
 }

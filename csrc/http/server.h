@@ -25,6 +25,8 @@ typedef struct cs_client {
     char address[CS_ADDRESS_SIZE]; /* without the port */
     int is_local;
     int is_extra; /* there are too many of this address */
+    const struct MHD_Daemon *daemon; /* that accepted it */
+    atomic_int is_old; /* it ends: there is another certificate */
     _Atomic int64_t deadline; /* when it is cut, in monotonic milliseconds; 0: not now */
 } cs_client;
 
@@ -41,12 +43,27 @@ typedef struct cs_served {
     struct cs_hub *hub;
 } cs_served;
 
+typedef struct cs_daemon {
+    struct MHD_Daemon *daemon; /* NULL: not started */
+    int fd; /* of the listening socket, its own; -1: closed */
+} cs_daemon;
+
+/* A daemon that accepts nobody any more. */
+typedef struct cs_retired {
+    struct cs_retired *next;
+    cs_daemon was;
+    int64_t since; /* monotonic milliseconds */
+} cs_retired;
+
 typedef struct csync_server {
     cs_mhd mhd;
     csync_server_options options; /* numbers only, with the defaults filled in */
     char **origins; /* that CORS lets in */
     char *tokens; /* the file; NULL: none */
-    struct MHD_Daemon *daemon;
+    char *cert, *key; /* PEM files; NULL: no TLS */
+    char pem_hash[CSYNC_HASH_SIZE]; /* of what they held */
+    pthread_mutex_t reloading; /* one at a time; taken before the lock */
+    cs_daemon daemon; /* that accepts */
     int listener;
     char url[CS_ADDRESS_SIZE + 32];
     int port;
@@ -59,6 +76,7 @@ typedef struct csync_server {
     cs_settings *settings;
     cs_client *clients;
     int client_count;
+    cs_retired *retired;
     int is_stopping; /* the watchman ends */
     int busy; /* requests and streams that are not over: a stream outlives its request for a moment */
     pthread_t watchman;
@@ -114,6 +132,14 @@ void cs_ask_end(void *cls, struct MHD_Connection *connection, void **state,
                 enum MHD_RequestTerminationCode why);
 /* From a worker: the answer is there. */
 void cs_ask_resume(cs_ask *ask);
+
+/* daemon.c */
+int cs_daemon_start(csync_server *server, csync_error *err);
+/* Where the PEM files hold another certificate than the daemon has, one that has it takes its place. Fails: all is as before. */
+int cs_daemon_renew(csync_server *server, csync_error *err);
+void cs_daemon_end_retired(csync_server *server); /* those that nobody is connected to any more */
+void cs_daemon_refuse(csync_server *server); /* nobody is accepted any more */
+void cs_daemon_stop(csync_server *server); /* no connection may be suspended */
 
 /* limits.c - who connects, how often and how slowly */
 void cs_client_notify(void *cls, struct MHD_Connection *connection, void **context,

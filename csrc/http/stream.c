@@ -191,13 +191,14 @@ void cs_stream_say_bye(cs_stream *s)
 
 /* ---- opening a stream, in three steps ---- */
 
-static int join(cs_stream *s, const char *table, const char *pk, csync_error *err)
+static int join(cs_stream *s, const char *table, const char *pk, const cs_scope *scope,
+                csync_error *err)
 {
     cs_hub *hub = s->hub;
     int rc = CSYNC_OK;
 
     pthread_mutex_lock(&hub->lock);
-    s->topic = cs_topic_find(hub, table, pk);
+    s->topic = cs_topic_find(hub, table, pk, scope);
     if (hub->is_ending)
         rc = cs_fail(err, CSYNC_EBUSY, "the server is stopping");
     else if (!s->topic)
@@ -254,7 +255,7 @@ static int enrol(cs_ask *ask, csync *replica, csync_error *err)
     if (rc == CSYNC_OK)
         rc = canonical_pk(pk, &canonical, err);
     if (rc == CSYNC_OK)
-        rc = join(s, table, canonical, err);
+        rc = join(s, table, canonical, cs_exchange_scope(&ask->x), err);
     cs_free(canonical);
     return rc;
 }
@@ -264,7 +265,7 @@ static int put_backlog(cs_stream *s, const csync_batch *page)
     for (size_t i = 0; i < csync_batch_count(page); i++) {
         const csync_change *change = csync_batch_at(page, i);
 
-        if (change->version <= s->from && cs_change_is_of(s->topic->table, s->topic->pk, change))
+        if (change->version <= s->from && cs_topic_takes(s->topic, change))
             cs_event_put_change(&s->own, change);
     }
     return s->own.len <= BACKLOG_BYTES;
@@ -384,6 +385,8 @@ enum MHD_Result cs_stream_open(cs_ask *ask)
     cs_stream *s = NULL;
     int rc = check_count(ask, &why);
 
+    if (rc == CSYNC_OK)
+        rc = cs_exchange_may_see(&ask->x, cs_exchange_param(&ask->x, "tableName"), &why);
     if (rc == CSYNC_OK)
         rc = read_since(ask, &why);
     if (rc == CSYNC_OK && !(s = ask->stream = cs_calloc(1, sizeof *s)))

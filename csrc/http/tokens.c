@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "codec/hex.h"
+#include "codec/text_list.h"
 #include "codec/value.h"
 #include "codec/wire_reader.h"
 #include "http/file.h"
@@ -22,21 +23,24 @@ typedef struct token {
     char client[CSYNC_ORIGIN_SIZE], database[CS_DATABASE_SIZE]; /* "": any */
     int may;
     int64_t expires, created;
+    const char **tables; /* their names, in the texts or the caller's */
+    size_t table_count, table_cap; /* 0: every table */
 } token;
 
 typedef struct tokens {
     token *items;
     size_t count, cap;
+    csync_batch *texts; /* what was read */
 } tokens;
 
 static const char *const may_names[] = {"", "read", "write", "both"};
 
 /* ---- reading ---- */
 
-enum { ID, HASH, CLIENT, DATABASE, MAY, EXPIRES, CREATED, FIELDS };
+enum { ID, HASH, CLIENT, DATABASE, MAY, TABLES, EXPIRES, CREATED, FIELDS };
 static const cs_field fields[FIELDS] = {
-    {"\"id\":", 5},  {"\"hash\":", 7},     {"\"client\":", 9},  {"\"database\":", 11},
-    {"\"may\":", 6}, {"\"expires\":", 10}, {"\"created\":", 10}};
+    {"\"id\":", 5},  {"\"hash\":", 7},   {"\"client\":", 9},   {"\"database\":", 11},
+    {"\"may\":", 6}, {"\"tables\":", 9}, {"\"expires\":", 10}, {"\"created\":", 10}};
 static const cs_field outer[1] = {{"\"tokens\":", 9}};
 
 static int read_text(cs_reader *r, char *out, size_t size)
@@ -66,6 +70,26 @@ static int read_may(cs_reader *r, int *may)
     return rc == CSYNC_OK && !*may ? cs_scan_fault(&r->s, "may is read, write or both") : rc;
 }
 
+/* A list that names none would let see every table where nobody meant it. */
+static int read_tables(cs_reader *r, token *t)
+{
+    int more;
+
+    if (cs_reader_null(r))
+        return CSYNC_OK;
+    for (more = cs_reader_enter(r, '['); more == 1; more = cs_reader_next(r, ']')) {
+        size_t len;
+        const char *name = cs_reader_text(r, &len);
+
+        if (!name)
+            return CSYNC_EINVAL;
+        if (cs_grow(&t->tables, &t->table_cap, t->table_count + 1, sizeof *t->tables) != CSYNC_OK)
+            return cs_reader_nomem(r);
+        t->tables[t->table_count++] = name;
+    }
+    return more == 0 && !t->table_count ? cs_scan_fault(&r->s, "tables names none") : more;
+}
+
 static int read_field(cs_reader *r, int field, token *t)
 {
     switch (field) {
@@ -79,6 +103,8 @@ static int read_field(cs_reader *r, int field, token *t)
         return read_text(r, t->database, sizeof t->database);
     case MAY:
         return read_may(r, &t->may);
+    case TABLES:
+        return read_tables(r, t);
     case EXPIRES:
         return cs_reader_count(r, &t->expires);
     case CREATED:
@@ -138,7 +164,6 @@ static int read_all(cs_reader *r, tokens *all)
 /* A file that is not there is empty. */
 static int load(const char *path, tokens *all, csync_error *err)
 {
-    csync_batch *texts = NULL;
     cs_buf content = {0};
     cs_reader r;
     int rc = cs_file_read(path, FILE_MAX, &content, err);
@@ -148,14 +173,22 @@ static int load(const char *path, tokens *all, csync_error *err)
         return CSYNC_OK;
     }
     if (rc == CSYNC_OK)
-        rc = csync_batch_new(&texts, err);
+        rc = csync_batch_new(&all->texts, err);
     if (rc == CSYNC_OK)
-        rc = cs_reader_open(&r, texts, content.data, content.len, err);
+        rc = cs_reader_open(&r, all->texts, content.data, content.len, err);
     if (rc == CSYNC_OK && (rc = read_all(&r, all)) != CSYNC_OK)
         rc = cs_reader_fail(&r, "file of tokens", err);
-    csync_batch_free(texts);
     cs_buf_free(&content);
     return rc;
+}
+
+static void unload(tokens *all)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (all->items[i].table_cap)
+            cs_free(all->items[i].tables);
+    cs_free(all->items);
+    csync_batch_free(all->texts);
 }
 
 int cs_tokens_load(const char *path, csync_api *api, csync_error *err)
@@ -170,11 +203,13 @@ int cs_tokens_load(const char *path, csync_api *api, csync_error *err)
                                    .client = t->client[0] ? t->client : NULL,
                                    .database = t->database[0] ? t->database : NULL,
                                    .may = t->may,
-                                   .expires_ms = t->expires};
+                                   .expires_ms = t->expires,
+                                   .tables = t->tables,
+                                   .table_count = t->table_count};
 
         rc = csync_api_grant(api, &grant, err);
     }
-    cs_free(all.items);
+    unload(&all);
     return rc;
 }
 
@@ -187,6 +222,21 @@ static void put_member(cs_buf *b, const char *name, const char *text)
         cs_put_text(b, text, strlen(text));
     else
         cs_buf_puts(b, "null");
+}
+
+static void put_tables(cs_buf *b, const token *t)
+{
+    cs_buf list = {0};
+
+    cs_buf_puts(b, ",\"tables\":");
+    for (size_t i = 0; i < t->table_count; i++)
+        cs_text_list_add(&list, t->tables[i]);
+    if (list.failed)
+        b->failed = list.failed;
+    else if (list.len)
+        cs_buf_put(b, list.data, list.len);
+    cs_buf_puts(b, t->table_count ? "]" : "null");
+    cs_buf_free(&list);
 }
 
 static void put_tokens(cs_buf *b, const tokens *all, int with_hashes)
@@ -202,6 +252,7 @@ static void put_tokens(cs_buf *b, const tokens *all, int with_hashes)
         put_member(b, "client", t->client);
         put_member(b, "database", t->database);
         put_member(b, "may", may_names[t->may]);
+        put_tables(b, t);
         cs_buf_printf(b, ",\"expires\":%lld,\"created\":%lld}", (long long)t->expires,
                       (long long)t->created);
     }
@@ -251,6 +302,8 @@ static int fill_token(token *t, const csync_token_options *o, char *text, size_t
     cs_text_copy(t->database, sizeof t->database, o->database ? o->database : "");
     t->may = o->may ? o->may : BOTH;
     t->expires = o->expires_ms;
+    t->tables = (const char **)(uintptr_t)o->tables;
+    t->table_count = o->table_count;
     t->created = cs_time_now();
     return cs_token_hash(text, t->hash, err);
 }
@@ -263,7 +316,7 @@ static int check(const csync_token_options *o, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "\"%.70s\" is no name of a database", o->database);
     if (o->may < 0 || o->may > BOTH || o->expires_ms < 0)
         return cs_fail(err, CSYNC_EINVAL, "may or expires_ms is out of range");
-    return CSYNC_OK;
+    return cs_scope_check(&(cs_scope){o->tables, o->table_count}, err);
 }
 
 static int add(const char *file, const csync_token_options *o, char *text, size_t size,
@@ -282,7 +335,7 @@ static int add(const char *file, const csync_token_options *o, char *text, size_
     }
     if (rc == CSYNC_OK)
         rc = save(file, &all, err);
-    cs_free(all.items);
+    unload(&all);
     return rc;
 }
 
@@ -329,7 +382,7 @@ int csync_token_list(const char *file, char **json, csync_error *err)
         rc = *json ? CSYNC_OK : CSYNC_ENOMEM;
     }
     cs_buf_free(&b);
-    cs_free(all.items);
+    unload(&all);
     return rc;
 }
 
@@ -342,12 +395,14 @@ static int drop(const char *file, const char *id, csync_error *err)
     for (size_t i = 0; i < all.count; i++)
         if (strcmp(all.items[i].id, id) != 0)
             all.items[kept++] = all.items[i];
+        else
+            cs_free(all.items[i].tables);
     if (rc == CSYNC_OK && kept == all.count)
         rc = cs_fail(err, CSYNC_ENOTFOUND, "there is no token \"%.40s\"", id);
     all.count = kept;
     if (rc == CSYNC_OK)
         rc = save(file, &all, err);
-    cs_free(all.items);
+    unload(&all);
     return rc;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/uuid.h"
 
+enum { MARK_DIGITS = 8 };
 static const char hex[] = "0123456789abcdef";
 
 int cs_epoch_new_id(char out[CS_EPOCH_ID_SIZE], csync_error *err)
@@ -39,7 +40,20 @@ uint32_t cs_epoch_mark(const char *table, const char *pk, const char *operation,
 
 void cs_epoch_format(const cs_epoch *epoch, char out[CS_EPOCH_SIZE])
 {
-    snprintf(out, CS_EPOCH_SIZE, "%s.%lld.%08x", epoch->id, (long long)epoch->asof, epoch->mark);
+    int n =
+        snprintf(out, CS_EPOCH_SIZE, "%s.%lld.%08x", epoch->id, (long long)epoch->asof, epoch->mark);
+
+    if (epoch->scope)
+        snprintf(out + n, CS_EPOCH_SIZE - (size_t)n, ".%08x", epoch->scope);
+}
+
+/* Eight hex digits; NULL: there are none. */
+static const char *parse_mark(const char *text, uint32_t *out)
+{
+    if (strspn(text, hex) != MARK_DIGITS)
+        return NULL;
+    *out = (uint32_t)strtoul(text, NULL, 16);
+    return text + MARK_DIGITS;
 }
 
 int cs_epoch_parse(const char *text, cs_epoch *out)
@@ -52,8 +66,26 @@ int cs_epoch_parse(const char *text, cs_epoch *out)
     memcpy(out->id, text, n);
     out->id[n] = 0;
     out->asof = strtoll(text + n + 1, &end, 10);
-    if (*end != '.' || strspn(end + 1, hex) != 8 || end[9] != 0)
-        return -1;
-    out->mark = (uint32_t)strtoul(end + 1, NULL, 16);
-    return 0;
+    text = *end == '.' ? parse_mark(end + 1, &out->mark) : NULL;
+    out->scope = 0;
+    if (text && *text == '.')
+        text = parse_mark(text + 1, &out->scope);
+    return text && !*text ? 0 : -1;
+}
+
+uint32_t cs_position_scope(const cs_position *position)
+{
+    cs_epoch epoch;
+
+    return cs_epoch_parse(position->epoch, &epoch) == 0 ? epoch.scope : 0;
+}
+
+void cs_position_set_scope(cs_position *position, uint32_t mark)
+{
+    cs_epoch epoch;
+
+    if (cs_epoch_parse(position->epoch, &epoch) != 0)
+        return;
+    epoch.scope = mark;
+    cs_epoch_format(&epoch, position->epoch);
 }

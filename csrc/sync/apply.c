@@ -8,6 +8,7 @@
 #include "base/rules.h"
 #include "codec/text_list.h"
 #include "codec/wire.h"
+#include "model/epoch.h"
 #include "model/outcome.h"
 #include "sync/changes.h"
 #include "sync/heard.h"
@@ -43,7 +44,7 @@ int cs_sync_options_check(const csync_sync_options *o, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "the custom strategy needs on_conflict");
     if (o->full_resync < -1 || o->full_resync > 0)
         return cs_fail(err, CSYNC_EINVAL, "full_resync is %d; it must be 0 or -1", o->full_resync);
-    return CSYNC_OK;
+    return cs_scope_check(&(cs_scope){o->tables, o->table_count}, err);
 }
 
 int cs_batch_size(const csync_sync_options *options)
@@ -65,6 +66,18 @@ static int check_hash(const csync_batch *batch, csync_error *err)
         return CSYNC_OK;
     rc = cs_batch_hash(batch, hex, err);
     return rc == CSYNC_OK ? cs_hash_verify(batch->hash, hex, err) : rc;
+}
+
+static int check_tables(const cs_apply *a, csync_error *err)
+{
+    const cs_scope scope = {a->options->tables, a->options->table_count};
+
+    for (size_t i = 0; i < a->batch->count; i++)
+        if (!cs_scope_has(&scope, a->batch->items[i].pub.table))
+            return cs_fail(err, CSYNC_EAUTH,
+                           "table \"%.100s\" is not among those that may be written",
+                           a->batch->items[i].pub.table);
+    return CSYNC_OK;
 }
 
 /* ---- positions ---- */
@@ -127,6 +140,24 @@ static int check_position(csync *c, work *w, csync_error *err)
     return CSYNC_OK;
 }
 
+static uint32_t mark_of(const csync_sync_options *o)
+{
+    const cs_scope scope = {o->tables, o->table_count};
+
+    return cs_scope_mark(&scope);
+}
+
+/* Whoever read other tables than it may write now has not heard of the deletes in these. */
+static int heard_version(csync *c, const work *w, const cs_position *position, int64_t *version,
+                         csync_error *err)
+{
+    uint32_t mark = cs_position_scope(position);
+
+    *version = 0;
+    return mark && mark != mark_of(w->a->options) ? CSYNC_OK
+                                                  : cs_known_version(c, position, version, err);
+}
+
 /* Deletes that are forgotten here must not be undone by somebody who never heard of them. A batch that was made
  * before its maker heard of them, which it has since, is dropped and made again. */
 static int check_fresh(csync *c, work *w, csync_error *err)
@@ -144,9 +175,9 @@ static int check_fresh(csync *c, work *w, csync_error *err)
         return rc;
     if (!is_snapshot(w))
         w->changes.forgotten_ts = floors.tombstone_ts;
-    rc = cs_known_version(c, &said, &knew, err);
+    rc = heard_version(c, w, &said, &knew, err);
     if (rc == CSYNC_OK)
-        rc = cs_known_version(c, &w->peer.pushed, &knows, err);
+        rc = heard_version(c, w, &w->peer.pushed, &knows, err);
     fresh = knew >= floors.tombstones && !w->peer.unheard;
     if (!fresh && floors.tombstone_ts > w->changes.suspect_ts)
         w->changes.suspect_ts = floors.tombstone_ts;
@@ -199,13 +230,15 @@ static void note_heard(work *w)
     cs_peer *peer = &w->peer;
     int leads_on = peer->pulled.version == 0 || peer->pulled.version == peer->heard;
 
+    peer->asked |= w->a->pulling;
+    if (cs_position_scope(&w->next)) /* nor has whoever is given some tables only */
+        return;
     if (is_snapshot(w) ? !batch->has_more : leads_on && !batch->cursor)
         peer->heard = w->next.version;
     for (size_t i = 0; batch->origin && i < batch->count; i++)
         if (batch->items[i].ts > peer->heard_ts &&
             strcmp(batch->items[i].pub.origin, batch->origin) == 0)
             peer->heard_ts = batch->items[i].ts;
-    peer->asked |= w->a->pulling;
 }
 
 /* The position moves with the last page of a snapshot, and stops before the first conflict of a push. */
@@ -538,9 +571,11 @@ void cs_result_add(csync_result *to, const csync_result *from)
 int cs_apply_batch(csync *c, cs_apply *a, csync_error *err)
 {
     work w = {.a = a};
-    int rc = check_hash(a->batch, err);
+    int rc = check_tables(a, err);
 
     a->dropped = 0;
+    if (rc == CSYNC_OK)
+        rc = check_hash(a->batch, err);
     if (rc == CSYNC_OK)
         rc = cs_replica_write(c, apply_in_transaction, &w, err);
     if (rc == CSYNC_OK && !a->dropped && !w.repeated)

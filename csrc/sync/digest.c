@@ -122,12 +122,17 @@ static int put_table(serving *s, csync_error *err)
 
 static int serve_tables(serving *s, csync_error *err)
 {
+    const cs_scope scope = {s->request->tables, s->request->table_count};
     cs_backend *b = s->replica->backend;
+    const char *comma = "";
     int rc = CSYNC_OK;
 
     cs_buf_puts(&s->out, "{\"tables\":[");
     for (size_t i = 0; rc == CSYNC_OK && i < b->table_count; i++) {
-        cs_buf_puts(&s->out, i ? "," : "");
+        if (!cs_scope_has(&scope, b->tables[i]->name))
+            continue;
+        cs_buf_puts(&s->out, comma);
+        comma = ",";
         s->rows = 0;
         memset(s->words, 0, sizeof s->words);
         rc = open_forms(s, b->tables[i], err);

@@ -9,6 +9,7 @@
 #include "base/uuid.h"
 #include "codec/text_list.h"
 #include "codec/wire.h"
+#include "model/epoch.h"
 #include "sync/apply.h"
 #include "sync/heard.h"
 
@@ -83,6 +84,14 @@ typedef struct serving {
     int settled;
 } serving;
 
+/* What was read of every table has what may be read now. */
+static int is_in_scope(const serving *s, const cs_position *position)
+{
+    uint32_t mark = cs_position_scope(position);
+
+    return !mark || mark == cs_scope_mark(&s->request.scope);
+}
+
 /* Whether the log leads on from where the reader stands. */
 static int check_position(csync *c, const serving *s, csync_error *err)
 {
@@ -94,6 +103,8 @@ static int check_position(csync *c, const serving *s, csync_error *err)
 
     if (rc == CSYNC_OK)
         rc = b->ops->floors(b, &floors, err);
+    if (rc == CSYNC_OK && verdict == CS_GOOD && !is_in_scope(s, &position))
+        return cs_backend_other_tables(b, position.version, err);
     if (rc != CSYNC_OK || verdict == CS_GOOD)
         return rc;
     if (verdict == CS_FALSE)
@@ -137,7 +148,10 @@ static int read_log(csync *c, serving *s, csync_error *err)
         rc = b->ops->page(b, &s->request, s->batch, err);
     if (rc == CSYNC_OK)
         rc = b->ops->position(b, &to, err);
-    return rc == CSYNC_OK ? put_position(s->batch, &from, &to, err) : rc;
+    if (rc != CSYNC_OK)
+        return rc;
+    cs_position_set_scope(&to, cs_scope_mark(&s->request.scope));
+    return put_position(s->batch, &from, &to, err);
 }
 
 /* Where the log no longer leads on from the snapshot's beginning its first pages may be of another database. */
@@ -157,13 +171,14 @@ static int check_beginning(csync *c, const serving *s, csync_error *err)
         c->backend->origin);
 }
 
-static int put_tables(csync *c, csync_batch *batch, csync_error *err)
+static int put_tables(csync *c, const cs_scope *scope, csync_batch *batch, csync_error *err)
 {
     cs_buf list = {0};
     int rc;
 
     for (size_t i = 0; i < c->backend->table_count; i++)
-        cs_text_list_add(&list, c->backend->tables[i]->name);
+        if (cs_scope_has(scope, c->backend->tables[i]->name))
+            cs_text_list_add(&list, c->backend->tables[i]->name);
     cs_buf_puts(&list, list.len ? "]" : "[]");
     rc = cs_buf_check(&list, err);
     if (rc == CSYNC_OK)
@@ -180,7 +195,7 @@ static int read_snapshot(csync *c, serving *s, csync_error *err)
     if (rc == CSYNC_OK)
         rc = check_beginning(c, s, err);
     if (rc == CSYNC_OK && !s->batch->has_more)
-        rc = put_tables(c, s->batch, err);
+        rc = put_tables(c, &s->request.scope, s->batch, err);
     if (rc == CSYNC_OK)
         rc = cs_batch_text(s->batch, s->fetch->cursor, &s->batch->from_cursor, err);
     return rc == CSYNC_OK
@@ -251,6 +266,7 @@ int cs_page_serve(csync *c, const csync_fetch *fetch, csync_batch **out, csync_e
 
     s.request.since = fetch->since;
     s.request.cursor = fetch->cursor;
+    s.request.scope = (cs_scope){fetch->tables, fetch->table_count};
     s.request.limit = cs_batch_size(&limits);
     s.request.max_bytes = (size_t)cs_batch_bytes(&limits);
     if (rc == CSYNC_OK)
@@ -341,7 +357,7 @@ static int read_push(csync *c, void *ctx, csync_error *err)
         rc = b->ops->judge(b, &peer.pushed, &verdict, err);
     if (rc != CSYNC_OK)
         return rc;
-    push->whole = verdict != CS_GOOD && CS_RULE(WHOLE);
+    push->whole = (verdict != CS_GOOD || cs_position_scope(&peer.pushed)) && CS_RULE(WHOLE);
     rc = push->whole ? read_whole(c, p, &peer, err) : read_tail(c, p, &peer, err);
     if (rc == CSYNC_OK)
         rc = put_peer(push->batch, &peer.pulled, err);

@@ -60,6 +60,8 @@ int cs_session_create(csync_session **out, csync *c, const char *peer,
     csync_session *s;
     int rc = cs_sync_options_check(options, err);
 
+    if (rc == CSYNC_OK && options->table_count)
+        rc = cs_fail(err, CSYNC_EUNSUPPORTED, "tables are for csync_apply; a sync is of every table");
     if (rc == CSYNC_OK)
         rc = cs_peer_check(peer, err);
     if (rc == CSYNC_OK && strcmp(peer, c->backend->origin) == 0)

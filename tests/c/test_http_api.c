@@ -62,9 +62,42 @@ static void calls_without_their_arguments_are_misuse(void **state)
     csync_close(replica);
 }
 
+static void tables_have_names_and_are_not_for_a_sync(void **state)
+{
+    static const char *const nameless[] = {"note", NULL};
+    const csync_grant grant = {.struct_size = sizeof grant,
+                               .token_hash = HASH64,
+                               .may = CSYNC_MAY_READ,
+                               .tables = nameless,
+                               .table_count = 2};
+    const csync_fetch fetch = {.struct_size = sizeof fetch, .tables = nameless, .table_count = 2};
+    const csync_fetch counted = {.struct_size = sizeof counted, .table_count = 1};
+    csync_sync_options options = {.struct_size = sizeof options, .tables = nameless, .table_count = 2};
+    csync *replica = replica_new("CREATE TABLE note(id INTEGER PRIMARY KEY)");
+    csync_api *api = api_of(replica);
+    csync_batch *batch, *page = GARBAGE;
+    csync_session *session = GARBAGE;
+
+    (void)state;
+    OK(csync_batch_new(&batch, err));
+    REFUSED(CSYNC_EMISUSE, "a table is NULL", csync_api_grant(api, &grant, err));
+    REFUSED(CSYNC_EMISUSE, "a table is NULL", csync_changes(replica, &fetch, &page, err));
+    assert_null(page);
+    REFUSED(CSYNC_EMISUSE, "tables is NULL", csync_changes(replica, &counted, &page, err));
+    REFUSED(CSYNC_EMISUSE, "a table is NULL", csync_apply(replica, batch, &options, NULL, NULL, err));
+    options.table_count = 1;
+    REFUSED(CSYNC_EUNSUPPORTED, "csync_apply",
+            csync_session_new(&session, replica, "peer", &options, err));
+    assert_null(session);
+    csync_batch_free(batch);
+    csync_api_free(api);
+    csync_close(replica);
+}
+
 static void settings_that_mean_nothing_are_refused(void **state)
 {
-    static const csync_grant grants[] = {
+    const char *const nothing = "";
+    const csync_grant grants[] = {
         {.struct_size = sizeof *grants, .token_hash = NULL, .may = 1},
         {.struct_size = sizeof *grants, .token_hash = "abc", .may = 1},
         {.struct_size = sizeof *grants, .token_hash = HASH64 "0", .may = 1},
@@ -72,6 +105,11 @@ static void settings_that_mean_nothing_are_refused(void **state)
         {.struct_size = sizeof *grants, .token_hash = HASH64, .may = 4},
         {.struct_size = sizeof *grants, .token_hash = HASH64, .may = 1, .client = "a b"},
         {.struct_size = sizeof *grants, .token_hash = HASH64, .may = 1, .database = ""},
+        {.struct_size = sizeof *grants,
+         .token_hash = HASH64,
+         .may = 1,
+         .tables = &nothing,
+         .table_count = 1},
     };
     csync *replica = replica_new("CREATE TABLE note(id INTEGER PRIMARY KEY)");
     csync_api *api = api_of(replica), *none = GARBAGE;
@@ -97,7 +135,11 @@ static const struct {
     const char *method, *path, *query, *body;
     int status;
 } requests[] = {
+    {"GET", "/", NULL, NULL, 200},
+    {"GET", "/openapi.json", NULL, NULL, 200},
     {"GET", "/health", NULL, NULL, 200},
+    {"GET", "/sync/databases", NULL, NULL, 200},
+    {"GET", "/sync/clients", NULL, NULL, 200},
     {"GET", "/sync/state", "db=main", NULL, 200},
     {"GET", "/sync/changes", "fromVersion=0&batchSize=2&origin=device", NULL, 200},
     {"GET", "/sync/changes", "fromVersion=%31e", NULL, 400},
@@ -117,9 +159,12 @@ static int ask(void *ctx)
     size_t i = *(size_t *)ctx;
     csync_header headers[] = {{"Content-Type", "application/json"},
                               {"authorization", "bearer secret"}};
+    const char *const tables[] = {"site"};
     csync_grant grant = {.struct_size = sizeof grant,
                          .token_hash = SECRET_HASH,
-                         .may = CSYNC_MAY_READ | CSYNC_MAY_WRITE};
+                         .may = CSYNC_MAY_READ | CSYNC_MAY_WRITE,
+                         .tables = tables,
+                         .table_count = 1};
     csync_request request = {.struct_size = sizeof request,
                              .method = requests[i].method,
                              .path = requests[i].path,
@@ -170,6 +215,7 @@ int main(void)
 {
     const struct CMUnitTest plain[] = {
         cmocka_unit_test(calls_without_their_arguments_are_misuse),
+        cmocka_unit_test(tables_have_names_and_are_not_for_a_sync),
         cmocka_unit_test(settings_that_mean_nothing_are_refused),
     };
     const struct CMUnitTest failing[] = {

@@ -92,6 +92,7 @@ static void calls_without_their_arguments_are_misuse(void **state)
 static void settings_that_mean_nothing_are_refused(void **state)
 {
     const csync_served database = {"main", database_path}, odd = {"a/b", database_path};
+    const char *const nothing = "";
     const csync_grant bad = {
         .struct_size = sizeof bad, .token_hash = HASH64, .may = 1, .expires_ms = -1};
     const csync_token_options tokens[] = {
@@ -99,6 +100,7 @@ static void settings_that_mean_nothing_are_refused(void **state)
         {.struct_size = sizeof *tokens, .database = "a/b"},
         {.struct_size = sizeof *tokens, .may = 4},
         {.struct_size = sizeof *tokens, .expires_ms = -1},
+        {.struct_size = sizeof *tokens, .tables = &nothing, .table_count = 1},
     };
     csync_server_options options = options_of(&database), o = options;
     csync_server *none = GARBAGE;
@@ -188,9 +190,14 @@ static int start_and_stop(void)
 
 static int add_list_revoke(void)
 {
-    const csync_token_options options = {.struct_size = sizeof options, .client = "phone"};
+    const char *const tables[] = {"note", "tag"};
+    const csync_token_options options = {
+        .struct_size = sizeof options, .client = "phone", .tables = tables, .table_count = 2};
     char id[9] = "", *token = NULL, *json = NULL;
-    int rc = csync_token_add(tokens_path, &options, &token, NULL);
+    int rc;
+
+    (void)unlink(tokens_path); /* what a failure left there */
+    rc = csync_token_add(tokens_path, &options, &token, NULL);
 
     if (rc == CSYNC_OK)
         rc = csync_token_list(tokens_path, &json, NULL);

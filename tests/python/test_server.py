@@ -348,9 +348,9 @@ def test_tokens_in_a_file_are_added_revoked_and_expire(pair, tmp_path):
     file = str(tmp_path / "tokens.json")
     with serving(server, tokens=file) as running:
         assert ask(running, "/sync/state")[0] == 401  # an empty file lets nobody in, not even from here
-        token = csync._csync.token_add(file, client.origin, None, 3, 0)
-        reader = csync._csync.token_add(file, None, "main", 1, 0)
-        old = csync._csync.token_add(file, None, None, 3, 1)
+        token = csync._csync.token_add(file, client.origin, None, 3, 0, ())
+        reader = csync._csync.token_add(file, None, "main", 1, 0, ())
+        old = csync._csync.token_add(file, None, None, 3, 1, ())
         assert os.stat(file).st_mode & 0o777 == 0o600
         text = pathlib.Path(file).read_text()
         assert not any(t.split("_")[2] in text for t in (token, reader, old))

@@ -21,8 +21,18 @@ local function may_of(words)
     return may
 end
 
+-- A list that names none would let see every table where nobody meant it.
+local function tables_of(names)
+    if names ~= nil and (type(names) ~= "table" or #names == 0) then
+        error("a grant's tables must hold names of tables, or be nil for every table", 3)
+    end
+    return names
+end
+
+local GRANT = { token = true, client = true, database = true, may = true, tables = true }
+
 --- csync.api(db) or csync.api({ name = db, ... }), which requests choose with ?db=name. Options: grants, a list of
--- { token, client, database, may }, without which only requests from this machine are answered; max_body in bytes.
+-- { token, client, database, may, tables }, without which only requests from this machine are answered; max_body in bytes.
 local function new(databases, given)
     given = options.check(given, { grants = true, max_body = true }, 2)
     local made = core.api_new(given.max_body or 0)
@@ -33,7 +43,9 @@ local function new(databases, given)
         end
     end
     for _, grant in ipairs(given.grants or {}) do
-        local ok, message, code, detail = made:_grant(grant.token, grant.client, grant.database, may_of(grant.may))
+        options.check(grant, GRANT, 2)
+        local ok, message, code, detail =
+            made:_grant(grant.token, grant.client, grant.database, may_of(grant.may), tables_of(grant.tables))
         if not ok then
             return nil, message, code, detail
         end

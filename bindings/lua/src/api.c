@@ -4,7 +4,7 @@
 
 #include "replica.h"
 
-enum { HEADERS_MAX = 200, DATABASES_MAX = 64 };
+enum { HEADERS_MAX = 200, DATABASES_MAX = 64, TABLES_MAX = 256 };
 
 typedef struct api {
     csync_api *handle;
@@ -69,19 +69,37 @@ static void hash_token(const char *token, size_t length, char hex[CSYNC_HASH_SIZ
         snprintf(hex + i * 2, 3, "%02x", digest[i]);
 }
 
-/* api:_grant(token, client, database, may) */
+/* The names in the table at `index` (none or nil: no names), which keeps the texts alive. */
+static size_t read_names(lua_State *L, int index, const char **names)
+{
+    size_t count = lua_isnoneornil(L, index) ? 0 : csl_rawlen(L, index);
+
+    luaL_argcheck(L, count <= TABLES_MAX, index, "too many tables");
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, index, (int)i + 1);
+        luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, index, "a table's name is no string");
+        names[i] = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    return count;
+}
+
+/* api:_grant(token, client, database, may, tables) */
 static int api_grant(lua_State *L)
 {
     api *self = check(L);
     size_t length;
     const char *token = luaL_checklstring(L, 2, &length);
     char hex[CSYNC_HASH_SIZE];
+    const char *tables[TABLES_MAX];
     csync_grant grant = {
         .struct_size = sizeof grant,
         .token_hash = hex,
         .client = luaL_optstring(L, 3, NULL),
         .database = luaL_optstring(L, 4, NULL),
         .may = (int)luaL_checkinteger(L, 5),
+        .tables = tables,
+        .table_count = read_names(L, 6, tables),
     };
     csync_error err = CSYNC_ERROR_INIT;
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import dataclasses
+import datetime
 import hashlib
 import http
+import math
 from dataclasses import dataclass
 
 from csync import _csync
@@ -15,18 +17,22 @@ _LOCAL = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 @dataclass(frozen=True)
 class Grant:
-    """What the bearer of a token may do. A token may have several grants.
+    """What the bearer of a token may do. A token may have several grants: the first that covers a request counts.
 
     token     the token; only its hash is kept. Make one with secrets.token_urlsafe(32)
     client    the origin that it speaks for: it pushes only changes that were made there. None: anybody's (a relay)
     database  the name of the database; None: every one
     may       "read", "write"
+    tables    their names: only their changes it is given, and may push. None: every table
+    expires   a datetime with a time zone, from when on it counts no more. None: never
     """
 
     token: str = dataclasses.field(repr=False)
     client: str | None = None
     database: str | None = None
     may: tuple[str, ...] = ("read", "write")
+    tables: tuple[str, ...] | None = None
+    expires: datetime.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,33 @@ def rights(may):
     return sum(_MAY[m] for m in set(may))
 
 
+def _tables(names):
+    if names is not None and (isinstance(names, str) or not tuple(names)):
+        raise InvalidValue(f"tables is {names!r}; it must hold names of tables, or be None for every table")
+    return tuple(names or ())
+
+
+def _milliseconds(moment):
+    """Since 1970; 0: never."""
+    if moment is None:
+        return 0
+    if moment.utcoffset() is None:
+        raise InvalidValue(f"expires is {moment!r}, without a time zone; say which, as in datetime.now(UTC)")
+    return max(1, math.floor(moment.timestamp() * 1000))
+
+
 def hashed(grants):
     """What the core keeps of Grants."""
     return tuple(
-        (hashlib.sha256(g.token.encode()).hexdigest(), g.client, g.database, rights(g.may)) for g in grants
+        (
+            hashlib.sha256(g.token.encode()).hexdigest(),
+            g.client,
+            g.database,
+            rights(g.may),
+            _milliseconds(g.expires),
+            _tables(g.tables),
+        )
+        for g in grants
     )
 
 

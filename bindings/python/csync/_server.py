@@ -105,7 +105,8 @@ class Server(_csync.Server):
         return f"<csync.Server {'closed' if self.closed else self.url}>"
 
     def reload(self):
-        """Reads the file of tokens again. Event streams end, and their clients resume them."""
+        """Reads the file of tokens and the certificate again; who is connected has the new one from the next connection on. Event
+        streams end, and their clients resume them. When it raises, all is as before."""
         self._reload()
 
     def close(self):

@@ -1,5 +1,6 @@
 /* api.c - the C half of csync.Api: requests are answered by csync_api_handle. */
 #include "error.h"
+#include "grant.h"
 #include "replica.h"
 
 typedef struct api {
@@ -55,14 +56,14 @@ static int add_database(api *self, PyObject *name, PyObject *replica)
 
 static int add_grant(api *self, PyObject *tuple)
 {
-    csync_grant grant = {.struct_size = sizeof grant};
     csync_error err = CSYNC_ERROR_INIT;
+    csync_grant grant;
 
-    if (!PyArg_ParseTuple(tuple, "szzi:grant", &grant.token_hash, &grant.client, &grant.database,
-                          &grant.may))
+    if (cspy_grant_read(tuple, &grant))
         return -1;
     if (csync_api_grant(self->handle, &grant, &err))
         cspy_raise(self->state, &err);
+    cspy_grant_free(&grant);
     return PyErr_Occurred() ? -1 : 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "callback.h"
 #include "error.h"
+#include "grant.h"
 
 enum { LIST_MAX = 256 };
 
@@ -36,14 +37,9 @@ static int read_lists(settings *s, PyObject *databases, PyObject *grants, PyObje
         if (!PyArg_ParseTuple(PyTuple_GetItem(databases, i), "ss:database", &s->databases[i].name,
                               &s->databases[i].url))
             return -1;
-    for (Py_ssize_t i = 0; i < PyTuple_Size(grants); i++) {
-        csync_grant *g = &s->grants[i];
-
-        g->struct_size = sizeof *g;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(grants, i), "szzi:grant", &g->token_hash, &g->client,
-                              &g->database, &g->may))
+    for (Py_ssize_t i = 0; i < PyTuple_Size(grants); i++)
+        if (cspy_grant_read(PyTuple_GetItem(grants, i), &s->grants[i]))
             return -1;
-    }
     for (Py_ssize_t i = 0; i < PyTuple_Size(origins); i++)
         if (!(s->origins[i] = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(origins, i), NULL)))
             return -1;
@@ -69,6 +65,13 @@ static int read_settings(settings *s, PyObject *args)
                           &o->rate, &o->header_ms, &o->body_ms, &o->idle_ms, &o->log_fd))
         return -1;
     return read_lists(s, databases, grants, origins);
+}
+
+static void free_settings(settings *s)
+{
+    for (size_t i = 0; i < LIST_MAX; i++)
+        cspy_grant_free(&s->grants[i]);
+    PyMem_Free(s);
 }
 
 static int start(server *self, const settings *s)
@@ -99,7 +102,7 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         if (read_settings(s, args) || start(self, s))
             Py_CLEAR(self);
     }
-    PyMem_Free(s);
+    free_settings(s);
     return (PyObject *)self;
 }
 
@@ -204,14 +207,17 @@ PyObject *cspy_token_add(PyObject *module, PyObject *args)
 {
     csync_token_options o = {.struct_size = sizeof o};
     csync_error err = CSYNC_ERROR_INIT;
+    PyObject *tables;
     const char *file;
     char *token = NULL;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "szziL:token_add", &file, &o.client, &o.database, &o.may,
-                          &o.expires_ms))
+    if (!PyArg_ParseTuple(args, "szziLO!:token_add", &file, &o.client, &o.database, &o.may,
+                          &o.expires_ms, &PyTuple_Type, &tables) ||
+        cspy_read_names(tables, &o.tables, &o.table_count))
         return NULL;
     rc = csync_token_add(file, &o, &token, &err);
+    PyMem_Free((void *)o.tables);
     return text_or_raise(module, rc, token, &err);
 }
 

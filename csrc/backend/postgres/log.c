@@ -357,7 +357,7 @@ static int is_wanted(cs_pg *b, const PGresult *r, int row, const cs_page_request
 {
     const char *head = pg_cell(b, r, row, 8);
 
-    return head && head[0] == 't' &&
+    return head && head[0] == 't' && cs_scope_has(&request->scope, pg_cell(b, r, row, 1)) &&
            !(request->skip_via && pg_cell_int(b, r, row, 9) == request->skip_via);
 }
 
@@ -408,7 +408,8 @@ static int add_entry(cs_pg *b, const PGresult *r, int row, const char *payload,
 static int full(const cs_page_request *request, const csync_batch *batch)
 {
     return batch->count >= (size_t)request->limit ||
-           (batch->count > 0 && batch->bytes >= request->max_bytes);
+           (batch->count > 0 && batch->bytes >= request->max_bytes) ||
+           (request->scope.count && batch->to_version - request->since >= CS_PAGE_SPAN);
 }
 
 static int add_entries(cs_pg *b, const PGresult *r, const cs_page_request *request,

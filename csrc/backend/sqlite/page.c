@@ -136,6 +136,8 @@ static int add_entry(cs_sqlite *b, sqlite3_stmt *stmt, entry *e, const cs_page_r
 {
     int rc;
 
+    if (!cs_scope_has(&request->scope, sq_column_text(b, stmt, 1)))
+        return CSYNC_OK;
     read_entry(b, stmt, e);
     rc = e->table ? is_head(b, e, request, err) : is_parked_head(b, e, err);
     if (rc == 1 && e->table)
@@ -146,7 +148,8 @@ static int add_entry(cs_sqlite *b, sqlite3_stmt *stmt, entry *e, const cs_page_r
 static int full(const cs_page_request *request, const csync_batch *batch)
 {
     return batch->count >= (size_t)request->limit ||
-           (batch->count > 0 && batch->bytes >= request->max_bytes);
+           (batch->count > 0 && batch->bytes >= request->max_bytes) ||
+           (request->scope.count && batch->to_version - request->since >= CS_PAGE_SPAN);
 }
 
 int sq_page(cs_backend *base, const cs_page_request *request, csync_batch *batch, csync_error *err)
