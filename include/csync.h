@@ -53,10 +53,10 @@ enum {
     CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
     CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
     CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
-    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer leads on from our position: `version` and
-                                `expected` say where it begins now, `actual` where we stand; 0 and "": it is
-                                another log, restored from a backup. A snapshot has to come first, which
-                                csync_sync does by itself */
+    CSYNC_EFULLRESYNC =
+        -11, /* the peer's log leads on from our position (`actual`) no more: it begins with
+                                `expected`, `version`; 0 and "": it is another one, restored from a backup. A
+                                snapshot has to come first, which csync_sync does by itself */
     CSYNC_ENET = -12, /* the peer cannot be reached */
     CSYNC_EPROTO = -13, /* the peer answered what it must not */
     CSYNC_EAUTH = -14, /* the peer does not let us */
@@ -64,9 +64,7 @@ enum {
     CSYNC_ECANCELED = -16, /* csync_cancel was called */
     CSYNC_ECALLBACK = -17, /* your callback failed; only callbacks cause it */
     CSYNC_EUNSUPPORTED = -18, /* this build, database or interpreter cannot do it */
-    CSYNC_ECLOCK =
-        -19 /* the author's clock is too far ahead; `expected` is the receiver's time, `actual` the
-                          change's. Nothing was stored; csync_sync stamps again and goes on */
+    CSYNC_ECLOCK = -19 /* the author's clock is ahead; expected: our time, actual: the change's */
 };
 
 /* Why a call failed. Owned by the caller, holds no memory, nothing to free. Start with CSYNC_ERROR_INIT. */
@@ -739,6 +737,15 @@ CSYNC_API int csync_api_handle(const csync_api *api, const csync_request *reques
                                csync_response **out, csync_error *err);
 CSYNC_API void csync_response_free(csync_response *response); /* NULL is fine */
 CSYNC_API void csync_api_free(csync_api *api);
+
+/* Content codings, for transports: what bodies and answers of the REST API may come in. csync_codings: those that there are
+ * on this machine, the preferred one first: "zstd, gzip" (Debian: libzstd1, zlib1g); static text. Any thread.
+ * CSYNC_EUNSUPPORTED: not one of them. CSYNC_EINVAL: malformed, truncated, or more than `max` bytes. */
+CSYNC_API const char *csync_codings(void);
+CSYNC_API int csync_encode(const char *coding, const void *data, size_t length, char **out,
+                           size_t *out_length, csync_error *err);
+CSYNC_API int csync_decode(const char *coding, const void *data, size_t length, size_t max,
+                           char **out, size_t *out_length, csync_error *err);
 
 /* ---- The server -------------------------------------------------------------------------------------
  * The REST API over HTTP(S) and server-sent events (docs/rest.md), on threads and handles of its own, by libmicrohttpd12. */

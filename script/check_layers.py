@@ -22,6 +22,7 @@ FOREIGN = {
     r"libpq-fe\.h|postgres.*\.h": r"csrc/backend/postgres/|tests/|bench/",
     r"cJSON\.h|cjson/.*": r"csrc/codec/|csrc/http/|tests/|bench/",
     r"openssl/.*": r"csrc/codec/sha256\.c|csrc/http/|bindings/lua/src/api\.c|tests/|bench/",
+    r"zlib\.h|zstd.*\.h": r"csrc/codec/|tests/|bench/",
     r"curl/.*|microhttpd\.h": r"csrc/http/|tests/|bench/",
     r"Python\.h": r"bindings/python/src/",
     r"l(ua|auxlib|ualib)\.h": r"bindings/lua/",

@@ -14,6 +14,7 @@ NEVER = {
     "libcurl": "csync must load where curl is not; open it on first use",
     "libmicrohttpd": "csync must load where it is not; open it on first use",
     "libzstd": "csync must load where it is not; open it on first use",
+    "libz": "csync must load where it is not; open it on first use",
 }
 
 

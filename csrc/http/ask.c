@@ -171,7 +171,7 @@ static int run(cs_job *job, csync *replica)
 
     ask->x.database = &database;
     if (replica)
-        rc = ask->route->answer(&ask->x, &why);
+        rc = cs_exchange_answer(&ask->x, ask->route, &why);
     else
         cs_fail(&why, rc, "the database cannot be opened");
     if (rc != CSYNC_OK)
@@ -215,7 +215,8 @@ static enum MHD_Result answer_preflight(cs_ask *ask)
 {
     static const char *const headers[][2] = {
         {"Access-Control-Allow-Methods", "GET, POST, DELETE"},
-        {"Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID"},
+        {"Access-Control-Allow-Headers",
+         "Authorization, Content-Type, Content-Encoding, Last-Event-ID"},
         {"Access-Control-Max-Age", "600"}};
     int rc = CSYNC_OK;
 
@@ -410,7 +411,7 @@ static enum MHD_Result finish(cs_ask *ask)
     case CS_COUNTS:
         return cs_server_count(ask->server, ask->x.reply) == CSYNC_OK ? cs_ask_answer(ask) : MHD_NO;
     default:
-        if (ask->route->answer(&ask->x, &why) != CSYNC_OK)
+        if (cs_exchange_answer(&ask->x, ask->route, &why) != CSYNC_OK)
             cs_ask_fail(ask, &why);
         return cs_ask_answer(ask);
     }

@@ -114,6 +114,10 @@ const cs_scope *cs_exchange_scope(const cs_exchange *x);
 /* CSYNC_EAUTH: `table` (NULL: none is named) is not among them. */
 int cs_exchange_may_see(const cs_exchange *x, const char *table, csync_error *err);
 
+/* coding.c */
+/* Answers the request by the route. Its body may have a content coding, and gets the answer in one that it takes. */
+int cs_exchange_answer(cs_exchange *x, const cs_route *route, csync_error *err);
+
 /* routes.c */
 /* The route, when the request may take it; *route NULL: the reply says why not. */
 int cs_exchange_find(cs_exchange *x, const cs_route **route, csync_error *err);

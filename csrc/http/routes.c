@@ -495,5 +495,5 @@ int cs_exchange_run(cs_exchange *x, csync_error *err)
     const cs_route *route;
     int rc = cs_exchange_find(x, &route, err);
 
-    return rc == CSYNC_OK && route ? route->answer(x, err) : rc;
+    return rc == CSYNC_OK && route ? cs_exchange_answer(x, route, err) : rc;
 }

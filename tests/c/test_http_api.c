@@ -134,6 +134,7 @@ static const char push_text[] =
 static const struct {
     const char *method, *path, *query, *body;
     int status;
+    const char *accepts, *coding;
 } requests[] = {
     {"GET", "/", NULL, NULL, 200},
     {"GET", "/openapi.json", NULL, NULL, 200},
@@ -151,6 +152,12 @@ static const struct {
     {"GET", "/sync/subscribe", "", NULL, 501},
     {"DELETE", "/sync/subscribe/x", "", NULL, 501},
     {"GET", "/metrics", "", NULL, 501},
+    {"GET", "/sync/state", "", NULL, 200, "gzip, identity;q=0", NULL},
+    {"GET", "/sync/state", "", NULL, 200, "zstd, identity;q=0", NULL},
+    {"GET", "/sync/state", "", NULL, 406, "*;q=0", NULL},
+    {"POST", "/sync/digest", "", "{}", 400, NULL, "gzip"},
+    {"POST", "/sync/digest", "", "{}", 400, NULL, "zstd"},
+    {"POST", "/sync/digest", "", "{}", 415, NULL, "br"},
 };
 
 /* Makes an API and asks request number *ctx. */
@@ -158,7 +165,9 @@ static int ask(void *ctx)
 {
     size_t i = *(size_t *)ctx;
     csync_header headers[] = {{"Content-Type", "application/json"},
-                              {"authorization", "bearer secret"}};
+                              {"authorization", "bearer secret"},
+                              {"Accept-Encoding", requests[i].accepts ? requests[i].accepts : ""},
+                              {"Content-Encoding", requests[i].coding ? requests[i].coding : ""}};
     const char *const tables[] = {"site"};
     csync_grant grant = {.struct_size = sizeof grant,
                          .token_hash = SECRET_HASH,
@@ -170,7 +179,7 @@ static int ask(void *ctx)
                              .path = requests[i].path,
                              .query = requests[i].query,
                              .headers = headers,
-                             .header_count = 2,
+                             .header_count = 4,
                              .body = requests[i].body,
                              .body_length = requests[i].body ? strlen(requests[i].body) : 0};
     csync_response *response = NULL;

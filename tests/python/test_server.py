@@ -172,7 +172,8 @@ HOSTILE = {
     "fragment": (400, get(target=b"/health#x")),
     "byte beyond ASCII": (400, get(target=b"/health\xff")),
     "up and down": (404, get(target=b"/x/../health")),
-    "encoded body": (415, post(b"Content-Encoding: gzip\r\n" + LENGTH)),
+    "body that is not in its coding": (400, post(b"Content-Encoding: gzip\r\n" + LENGTH)),
+    "body in an unknown coding": (415, post(b"Content-Encoding: br\r\n" + LENGTH)),
     "another media type": (415, post(LENGTH).replace(b"application/json", b"text/plain")),
     "bad percent": (400, get(target=b"/sync/state?db=%zz")),
     "one parameter twice": (400, get(target=b"/sync/state?db=main&db=main")),
@@ -380,7 +381,7 @@ def test_pages_of_named_origins_may_ask_and_no_others(replica):
     with serving(replica(NOTE, "note"), origins=["https://app.example"]) as running:
         headers = {"Origin": "https://app.example"}
         status, given, _ = ask(running, "/sync/state", headers=headers)
-        assert (status, given["Access-Control-Allow-Origin"], given["Vary"]) == (200, "https://app.example", "Origin")
+        assert (status, given["Access-Control-Allow-Origin"], "Origin" in given.get_all("Vary")) == (200, "https://app.example", True)
         preflight = {**headers, "Access-Control-Request-Method": "POST"}
         status, given, _ = ask(running, "/sync/changes", "OPTIONS", headers=preflight)
         assert status == 204 and "Authorization" in given["Access-Control-Allow-Headers"]

@@ -69,9 +69,10 @@ class Replica(_csync.Replica):
     def __init__(self, database, *, origin=None, timeout=5.0, foreign_keys=True):
         super().__init__()
         self._name = "?"
+        self._is_connection = _sqlite.is_connection(database)
         self._origin = None
         milliseconds = min(max(round(timeout * 1000), 0), 2**31 - 1)
-        if _sqlite.is_connection(database):
+        if self._is_connection:
             self._name = "sqlite3.Connection"
             self._open_connection(
                 _sqlite.probe(database), _sqlite.loader(database), secrets.token_hex(), origin, milliseconds
@@ -346,7 +347,12 @@ class Replica(_csync.Replica):
         if isinstance(peer, _csync.Replica):
             return _verification(loads(self._verify(peer, repair, limit)))
         with reach(peer, token) as remote:
-            return _verification(loads(self._verify_remote(remote.digest, repair, limit)))
+            return self._verify_with(remote.digest, repair, limit)
+
+    def _verify_with(self, digest, repair, limit):
+        if limit < 1:
+            raise InvalidValue(f"limit must be at least 1, not {limit}")
+        return _verification(loads(self._verify_remote(digest, repair, limit)))
 
     # ---- SQL
 

@@ -15,7 +15,7 @@ def _location(database):
     """The path or URL that opens the database once more."""
     if not isinstance(database, Replica):
         return os.fsdecode(os.fspath(database))
-    if database._name != "sqlite3.Connection":
+    if not database._is_connection:
         return database._name
     path = next(row[2] for row in database.execute("PRAGMA database_list") if row[1] == "main")
     if not path:

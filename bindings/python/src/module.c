@@ -132,6 +132,63 @@ static PyObject *canonical_json(PyObject *module, PyObject *args)
     return cspy_take_text(out);
 }
 
+/* ---- Content codings ---- */
+
+static PyObject *codings(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyUnicode_FromString(csync_codings());
+}
+
+static PyObject *take_bytes(PyObject *module, int rc, char *out, size_t length, csync_error *err)
+{
+    PyObject *bytes;
+
+    if (rc != CSYNC_OK)
+        return cspy_raise(PyModule_GetState(module), err);
+    bytes = PyBytes_FromStringAndSize(out, (Py_ssize_t)length);
+    csync_free(out);
+    return bytes;
+}
+
+static PyObject *encode(PyObject *module, PyObject *args)
+{
+    csync_error err = CSYNC_ERROR_INIT;
+    const char *coding;
+    PyObject *answer;
+    Py_buffer data;
+    char *out;
+    size_t length;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "sy*", &coding, &data))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = csync_encode(coding, data.buf, (size_t)data.len, &out, &length, &err);
+    Py_END_ALLOW_THREADS answer = take_bytes(module, rc, out, length, &err);
+    PyBuffer_Release(&data);
+    return answer;
+}
+
+static PyObject *decode(PyObject *module, PyObject *args)
+{
+    csync_error err = CSYNC_ERROR_INIT;
+    const char *coding;
+    PyObject *answer;
+    Py_buffer data;
+    Py_ssize_t max;
+    char *out;
+    size_t length;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "sy*n", &coding, &data, &max))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc =
+        csync_decode(coding, data.buf, (size_t)data.len, (size_t)max, &out, &length, &err);
+    Py_END_ALLOW_THREADS answer = take_bytes(module, rc, out, length, &err);
+    PyBuffer_Release(&data);
+    return answer;
+}
+
 static PyMethodDef functions[] = {
     {"bind_sqlite", bind_sqlite, METH_VARARGS, NULL},
     {"batch_hash", batch_hash, METH_O,
@@ -148,6 +205,9 @@ static PyMethodDef functions[] = {
     {"token_add", cspy_token_add, METH_VARARGS, NULL},
     {"token_list", cspy_token_list, METH_VARARGS, NULL},
     {"token_revoke", cspy_token_revoke, METH_VARARGS, NULL},
+    {"codings", codings, METH_NOARGS, NULL},
+    {"encode", encode, METH_VARARGS, NULL},
+    {"decode", decode, METH_VARARGS, NULL},
     {"program", cspy_program, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
