@@ -7,12 +7,12 @@
 
 enum { LONG = 200000 };
 static const char *const codings[] = {"zstd", "gzip"};
-static char text[LONG];
+static char sample[LONG];
 
-static void fill_text(void)
+static void fill_sample(void)
 {
     for (size_t i = 0; i < LONG; i++)
-        text[i] = (char)('a' + i * i % 17);
+        sample[i] = (char)('a' + i * i % 17);
 }
 
 static void whatever_is_encoded_comes_back(void **state)
@@ -26,13 +26,13 @@ static void whatever_is_encoded_comes_back(void **state)
             char *coded, *plain;
             size_t coded_length, length;
 
-            assert_int_equal(csync_encode(codings[i], text, lengths[k], &coded, &coded_length, NULL),
+            assert_int_equal(csync_encode(codings[i], sample, lengths[k], &coded, &coded_length, NULL),
                              CSYNC_OK);
             assert_int_equal(
                 csync_decode(codings[i], coded, coded_length, lengths[k], &plain, &length, NULL),
                 CSYNC_OK);
             assert_int_equal(length, lengths[k]);
-            assert_memory_equal(plain, text, length);
+            assert_memory_equal(plain, sample, length);
             csync_free(plain);
             csync_free(coded);
         }
@@ -44,20 +44,20 @@ static void what_cannot_be_done_is_refused(void **state)
     size_t length = 0, coded_length = 0;
 
     (void)state;
-    REFUSED(CSYNC_EMISUSE, "NULL", csync_encode(NULL, text, 1, &out, &length, err));
+    REFUSED(CSYNC_EMISUSE, "NULL", csync_encode(NULL, sample, 1, &out, &length, err));
     REFUSED(CSYNC_EMISUSE, "NULL", csync_encode("gzip", NULL, 1, &out, &length, err));
-    REFUSED(CSYNC_EMISUSE, "NULL", csync_encode("gzip", text, 1, NULL, &length, err));
-    REFUSED(CSYNC_EMISUSE, "NULL", csync_decode("gzip", text, 1, 1, &out, NULL, err));
-    REFUSED(CSYNC_EUNSUPPORTED, "\"br\"", csync_encode("br", text, 1, &out, &length, err));
-    REFUSED(CSYNC_EUNSUPPORTED, "\"\"", csync_decode("", text, 1, 1, &out, &length, err));
+    REFUSED(CSYNC_EMISUSE, "NULL", csync_encode("gzip", sample, 1, NULL, &length, err));
+    REFUSED(CSYNC_EMISUSE, "NULL", csync_decode("gzip", sample, 1, 1, &out, NULL, err));
+    REFUSED(CSYNC_EUNSUPPORTED, "\"br\"", csync_encode("br", sample, 1, &out, &length, err));
+    REFUSED(CSYNC_EUNSUPPORTED, "\"\"", csync_decode("", sample, 1, 1, &out, &length, err));
     for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(csync_encode(codings[i], text, LONG, &coded, &coded_length, NULL), CSYNC_OK);
+        assert_int_equal(csync_encode(codings[i], sample, LONG, &coded, &coded_length, NULL), CSYNC_OK);
         REFUSED(CSYNC_EINVAL, "more than 199999 bytes",
                 csync_decode(codings[i], coded, coded_length, LONG - 1, &out, &length, err));
         assert_null(out);
         REFUSED(CSYNC_EINVAL, "not the whole",
                 csync_decode(codings[i], coded, coded_length - 1, LONG, &out, &length, err));
-        REFUSED(CSYNC_EINVAL, "no ", csync_decode(codings[i], text, 9, LONG, &out, &length, err));
+        REFUSED(CSYNC_EINVAL, "no ", csync_decode(codings[i], sample, 9, LONG, &out, &length, err));
         REFUSED(CSYNC_EINVAL, "no ", csync_decode(codings[i], NULL, 0, LONG, &out, &length, err));
         csync_free(coded);
     }
@@ -67,7 +67,7 @@ static int there_and_back(void *coding)
 {
     char *coded = NULL, *plain = NULL;
     size_t coded_length, length;
-    int rc = csync_encode(coding, text, LONG, &coded, &coded_length, NULL);
+    int rc = csync_encode(coding, sample, LONG, &coded, &coded_length, NULL);
 
     if (rc == CSYNC_OK)
         rc = csync_decode(coding, coded, coded_length, LONG, &plain, &length, NULL);
@@ -92,6 +92,6 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail),
     };
 
-    fill_text();
+    fill_sample();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,8 +53,10 @@ from csync._model import (
     Table,
     Verification,
 )
+from csync._remote_feed import RemoteSubscription, subscribe
 from csync._replica import Replica, Session, open, resolve, trigger_sql
 from csync._server import Server, serve
+from csync import aio
 
 __all__ = [
     "Advice",
@@ -89,6 +91,7 @@ __all__ = [
     "ProtocolError",
     "Purged",
     "Remote",
+    "RemoteSubscription",
     "Replica",
     "Request",
     "Response",
@@ -103,12 +106,14 @@ __all__ = [
     "Unsupported",
     "Verification",
     "__version__",
+    "aio",
     "api",
     "batch_hash",
     "canonical_json",
     "open",
     "resolve",
     "serve",
+    "subscribe",
     "trigger_sql",
     "verify_hash",
 ]

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeAlias, final
 
 from csync import _csync
+from csync import aio as aio
 from csync._csync import Batch as Batch
 from csync._csync import Outcomes as Outcomes
 from csync._csync import batch_hash as batch_hash
@@ -46,6 +47,7 @@ __all__ = [
     "ProtocolError",
     "Purged",
     "Remote",
+    "RemoteSubscription",
     "Replica",
     "Request",
     "Response",
@@ -60,12 +62,14 @@ __all__ = [
     "Unsupported",
     "Verification",
     "__version__",
+    "aio",
     "api",
     "batch_hash",
     "canonical_json",
     "open",
     "resolve",
     "serve",
+    "subscribe",
     "trigger_sql",
     "verify_hash",
 ]
@@ -456,6 +460,28 @@ class Subscription(_csync.Subscription):
     def __aiter__(self) -> Subscription: ...
     async def __anext__(self) -> Change: ...
 
+class RemoteSubscription:
+    closed: bool
+    version: int | None
+    def __init__(
+        self,
+        url: str,
+        table: str | None = None,
+        pk: _Row | str | None = None,
+        *,
+        since: int | None = None,
+        token: str | None = None,
+    ) -> None: ...
+    def next(self, timeout: float | None = None) -> Batch | None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> RemoteSubscription: ...
+    def __exit__(
+        self,
+        *exc_info: type[BaseException] | BaseException | TracebackType | None,
+    ) -> None: ...
+    def __iter__(self) -> RemoteSubscription: ...
+    def __next__(self) -> Change: ...
+
 class Session(_csync.Session):
     def __new__(
         cls,
@@ -545,6 +571,14 @@ class Server(_csync.Server):
 def serve(
     databases: _Served | list[_Served] | tuple[_Served, ...] | dict[str, _Served], **options: Any
 ) -> Server: ...
+def subscribe(
+    url: str,
+    table: str | None = None,
+    pk: _Row | str | None = None,
+    *,
+    since: int | None = None,
+    token: str | None = None,
+) -> RemoteSubscription: ...
 def open(
     database: str | bytes | os.PathLike[str] | os.PathLike[bytes] | sqlite3.Connection,
     *,
