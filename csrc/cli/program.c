@@ -1,4 +1,5 @@
-/* program.c - the commands of the program csync that are written in C. It stands on csync.h, as any program could. */
+/* program.c - the commands of the program csync that a server's machine needs, which may be without Python: serve and token.
+ * The others are in bindings/python/csync/_program.py (docs/architecture.md says why). It stands on csync.h, as any program could. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,7 +21,8 @@ static const char usage_text[] =
     "                   [--table NAME]...\n"
     "       csync token list FILE\n"
     "       csync token revoke FILE ID\n"
-    "       csync --version | --help\n";
+    "       csync --version | --help\n"
+    "The other commands (sync, verify, log, ...) come with the Python package: pip install csync\n";
 
 static int usage(const char *why, const char *what)
 {

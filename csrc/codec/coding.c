@@ -2,6 +2,7 @@
 #include "codec/coding.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -22,12 +23,12 @@ static char here[32];
 static void open_all(void)
 {
     for (int i = 0; i < CS_CODINGS; i++) {
+        size_t used = strlen(here);
+
         opened[i] = (csync_error)CSYNC_ERROR_INIT;
         opened[i].code = codings[i].open(&opened[i]);
-        if (opened[i].code != CSYNC_OK)
-            continue;
-        strcat(here, *here ? ", " : "");
-        strcat(here, cs_coding_names[i]);
+        if (opened[i].code == CSYNC_OK)
+            snprintf(here + used, sizeof here - used, "%s%s", used ? ", " : "", cs_coding_names[i]);
     }
 }
 

@@ -7,8 +7,13 @@
 
 #define FUNCTIONS(X)                                                                               \
     X(deflateInit2_)                                                                               \
-    X(deflateBound) X(deflate) X(deflateEnd) X(inflateInit2_) X(inflate) X(inflateReset)           \
-        X(inflateEnd)
+    X(deflateBound)                                                                                \
+    X(deflate)                                                                                     \
+    X(deflateEnd)                                                                                  \
+    X(inflateInit2_)                                                                               \
+    X(inflate)                                                                                     \
+    X(inflateReset)                                                                                \
+    X(inflateEnd)
 
 typedef struct functions {
 #define MEMBER(name) __typeof__(&(name)) name;

@@ -7,8 +7,13 @@
 
 #define FUNCTIONS(X)                                                                               \
     X(ZSTD_compressBound)                                                                          \
-    X(ZSTD_compress) X(ZSTD_isError) X(ZSTD_getErrorCode) X(ZSTD_createDCtx)                       \
-        X(ZSTD_DCtx_setParameter) X(ZSTD_decompressStream) X(ZSTD_freeDCtx)
+    X(ZSTD_compress)                                                                               \
+    X(ZSTD_isError)                                                                                \
+    X(ZSTD_getErrorCode)                                                                           \
+    X(ZSTD_createDCtx)                                                                             \
+    X(ZSTD_DCtx_setParameter)                                                                      \
+    X(ZSTD_decompressStream)                                                                       \
+    X(ZSTD_freeDCtx)
 
 typedef struct functions {
 #define MEMBER(name) __typeof__(&(name)) name;

@@ -6,7 +6,7 @@
 #include "csync.h"
 #include "model/scope.h"
 
-enum { CS_HEADERS_MAX = 8, CS_PARAMS_MAX = 64, CS_DATABASE_SIZE = 65 };
+enum { CS_HEADERS_MAX = 12, CS_PARAMS_MAX = 64, CS_DATABASE_SIZE = 65 };
 
 typedef struct cs_database {
     char name[CS_DATABASE_SIZE];

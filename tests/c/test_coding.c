@@ -26,8 +26,8 @@ static void whatever_is_encoded_comes_back(void **state)
             char *coded, *plain;
             size_t coded_length, length;
 
-            assert_int_equal(csync_encode(codings[i], sample, lengths[k], &coded, &coded_length, NULL),
-                             CSYNC_OK);
+            assert_int_equal(
+                csync_encode(codings[i], sample, lengths[k], &coded, &coded_length, NULL), CSYNC_OK);
             assert_int_equal(
                 csync_decode(codings[i], coded, coded_length, lengths[k], &plain, &length, NULL),
                 CSYNC_OK);
@@ -51,7 +51,8 @@ static void what_cannot_be_done_is_refused(void **state)
     REFUSED(CSYNC_EUNSUPPORTED, "\"br\"", csync_encode("br", sample, 1, &out, &length, err));
     REFUSED(CSYNC_EUNSUPPORTED, "\"\"", csync_decode("", sample, 1, 1, &out, &length, err));
     for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(csync_encode(codings[i], sample, LONG, &coded, &coded_length, NULL), CSYNC_OK);
+        assert_int_equal(csync_encode(codings[i], sample, LONG, &coded, &coded_length, NULL),
+                         CSYNC_OK);
         REFUSED(CSYNC_EINVAL, "more than 199999 bytes",
                 csync_decode(codings[i], coded, coded_length, LONG - 1, &out, &length, err));
         assert_null(out);

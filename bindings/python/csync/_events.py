@@ -137,8 +137,9 @@ class Follower:
 class Feed:
     """What a subscription is that a subclass gives its connection to: `_connection`, of one of the kinds there are."""
 
+    closed = True  # until all is there
+
     def __init__(self, url, table, pk, since, token, connection):
-        self.closed = True  # until all is there
         self.version = since
         self._follower = Follower(url, table, pk, since, token)
         self._connection = connection(self._follower.server, HEARTBEAT)

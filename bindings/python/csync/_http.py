@@ -9,7 +9,7 @@ from csync._model import Remote
 
 
 class Connection:
-    """One server; its socket is kept open between requests. One thread at a time, but close() is for any."""
+    """One server; its socket is kept open between requests. One thread at a time, but interrupt() is for any."""
 
     def __init__(self, server, silence=None):
         self._server = server
@@ -17,12 +17,16 @@ class Connection:
         self._socket = None
 
     def close(self):
-        """Whoever waits on it gets an OSError."""
         kept, self._socket = self._socket, None
+        if kept is not None:
+            kept.close()
+
+    def interrupt(self):
+        """Whoever waits on it gets an OSError. The descriptor stays his: another file could get its number."""
+        kept = self._socket
         if kept is not None:
             with contextlib.suppress(OSError):
                 kept.shutdown(socket.SHUT_RDWR)
-            kept.close()
 
     def run(self, conversation):
         """Carries a conversation out and returns its result."""

@@ -33,6 +33,7 @@ class RemoteSubscription(_events.Feed):
     def __init__(self, url, table=None, pk=None, *, since=None, token=None):
         super().__init__(url, table, pk, since, token, _http.Connection)
         self._woken = threading.Event()
+        self._is_waiting = False  # a thread is, and closes the connection when it finds the subscription closed
         try:
             while self._follower.id is None:
                 self._advance(None)
@@ -70,7 +71,10 @@ class RemoteSubscription(_events.Feed):
         self.closed = True
         self._woken.set()
         goodbye = self._follower.farewell()
-        self._connection.close()
+        if self._is_waiting:
+            self._connection.interrupt()
+        else:
+            self._connection.close()
         if goodbye is not None:
             with contextlib.closing(_http.Connection(self._follower.server, GOODBYE)) as other:
                 with contextlib.suppress(OSError):  # it notices anyway
@@ -91,12 +95,16 @@ class RemoteSubscription(_events.Feed):
     def _advance(self, until):
         """Waits, connects, or receives. False: the time is over."""
         pause = self._pause - time.monotonic()
-        if self._response is not None:
-            self._receive(until)
-        elif pause > 0:
-            self._woken.wait(pause if until is None else min(pause, until - time.monotonic()))
-        else:
-            self._open()
+        self._is_waiting = True
+        try:
+            if self._response is not None:
+                self._receive(until)
+            elif pause > 0:
+                self._woken.wait(pause if until is None else min(pause, until - time.monotonic()))
+            else:
+                self._open()
+        finally:
+            self._is_waiting = False
         if self.closed:
             self._connection.close()
         return until is None or time.monotonic() < until
