@@ -138,6 +138,7 @@ async def ticks(waiting):
     return count
 
 
+@pytest.mark.alone
 def test_the_loop_goes_on_while_the_network_is_slow(pair, running):
     with Network(running.url) as network:
         network.trickle = 0.001
@@ -145,6 +146,7 @@ def test_the_loop_goes_on_while_the_network_is_slow(pair, running):
     assert pair[0].hash() == pair[1].hash()
 
 
+@pytest.mark.alone
 def test_the_loop_goes_on_while_the_database_is_locked(pair, running):
     async def main():
         with contextlib.closing(sqlite3.connect(pair[1].path, isolation_level=None)) as other:
@@ -158,6 +160,7 @@ def test_the_loop_goes_on_while_the_database_is_locked(pair, running):
     assert pair[0].hash() == pair[1].hash()
 
 
+@pytest.mark.alone
 def test_the_loop_goes_on_while_there_is_much_to_write(pair, running):
     fill(pair[0], 0)
     with contextlib.closing(sqlite3.connect(pair[0].path)) as connection, connection:

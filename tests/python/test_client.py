@@ -204,6 +204,50 @@ def test_a_push_that_could_count_twice_is_made_once(pair):
     assert isinstance(pushing.throw(ConnectionError("gone")), float)
 
 
+# ---- codings
+
+
+BODY = b'{"changes":[' + b" " * 5000 + b"]}"
+
+
+def after_learning(announced):
+    """A Server that has answered with this Accept-Encoding."""
+    server = _peer.Server("http://127.0.0.1:1")
+    asking = server.ask("GET", "/sync/state")
+    assert b"\r\nAccept-Encoding: zstd, gzip\r\n" in next(asking).data
+    with pytest.raises(StopIteration):
+        asking.send(answer(200, Accept_Encoding=announced))
+    return server
+
+
+@pytest.mark.parametrize(
+    "announced, coding", [("zstd, gzip", b"zstd"), ("gzip", b"gzip"), ("br", None), ("identity", None), ("", None)]
+)
+def test_bodies_go_in_the_coding_that_the_server_reads(announced, coding):
+    sent = next(after_learning(announced).ask("POST", "/sync/changes", body=BODY)).data
+    assert (b"Content-Encoding: " + (coding or b"")) in sent if coding else sent.endswith(BODY)
+    assert coding is None or len(sent) < 1000
+    small = next(after_learning(announced).ask("POST", "/sync/digest", body=b"{}")).data
+    assert b"Content-Encoding" not in small and small.endswith(b"{}")
+
+
+def test_a_server_that_does_not_read_a_coding_after_all_gets_the_body_plain():
+    """Behind one name there may be several."""
+    asking = after_learning("zstd").ask("POST", "/sync/changes", body=BODY)
+    assert b"Content-Encoding: zstd" in next(asking).data
+    assert asking.send(answer(415)).data.endswith(BODY)
+    with pytest.raises(csync.Error, match="answered 415"):
+        asking.send(answer(415))
+
+
+@pytest.mark.parametrize("coding", ["zstd", "gzip", "br", "zstd, gzip"])
+def test_an_answer_that_cannot_be_decoded_is_a_protocol_error(coding):
+    asking = _peer.Server("http://127.0.0.1:1").ask("GET", "/sync/state")
+    next(asking)
+    with pytest.raises(csync.ProtocolError, match="coding"):
+        asking.send(answer(200, b"{}", Content_Encoding=coding))
+
+
 # ---- responses
 
 

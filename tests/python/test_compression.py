@@ -229,6 +229,7 @@ def test_a_body_may_hold_as_much_as_a_plain_one_and_not_a_byte_more(served, codi
         assert server.ask("POST", "/sync/changes", [JSON], body)[0] == status
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_bomb_is_refused_without_being_unfolded(served, coding):
     """Three gigabytes in some hundred kilobytes. Unfolded they would take many seconds of this process' time."""
@@ -271,6 +272,7 @@ def test_a_bomb_takes_no_more_memory_than_the_largest_body(pair):
     assert int(run(BOMB, str(pair[0].path))) < 48
 
 
+@pytest.mark.alone
 def test_many_empty_members_cost_little(served):
     server = served(max_body=1 << 20)
     began = time.process_time()

@@ -216,6 +216,22 @@ def test_a_server_without_streams_says_so(db, subscribe):
         subscribe(url)
 
 
+class Odd:
+    def __init__(self, kind):
+        self.kind = kind
+
+    def wsgi(self, environ, start_response):
+        start_response("200 OK", [("Content-Type", self.kind), ("Content-Length", "2")])
+        return [b"\n\n"]
+
+
+def test_a_server_that_is_no_csync_is_told_from_one_that_goes_away(subscribe, prompt):
+    with serving_wsgi(Odd("text/html")) as url, pytest.raises(csync.ProtocolError, match="sends no events"):
+        subscribe(url)
+    with serving_wsgi(Odd("text/event-stream")) as url, pytest.raises(csync.NetworkError, match="before it began"):
+        subscribe(url)
+
+
 def test_a_feed_needs_a_token_that_may_read(db, subscribe, prompt):
     grants = [csync.Grant(TOKEN, may=("read",)), csync.Grant("w" * 32, may=("write",))]
     with serving(db, grants=grants) as running:
@@ -324,5 +340,10 @@ def test_waits_grow_while_a_server_stays_away():
     follower.request()
     follower.feed(b'event: connected\ndata: {"version":1,"subscriptionId":"x"}\n\n')
     assert 0 <= follower.lost(OSError("gone")) <= _events.RETRY
-    for attempt in range(1, 20):
-        assert 0 <= follower.lost(OSError("gone")) <= _peer.LONGEST_WAIT
+    longest = 0
+    for attempt in range(20):
+        follower.request()
+        waited = follower.lost(OSError("gone"))
+        assert 0 <= waited <= min(_peer.FIRST_WAIT * 2**attempt, _peer.LONGEST_WAIT)
+        longest = max(longest, waited)
+    assert longest > 5

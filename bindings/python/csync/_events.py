@@ -61,11 +61,12 @@ class Follower:
         self._received = since
         self._events = None
         self._failures = 0
-        self._was_open = False
+        self._was_open = self._is_greeted = False
 
     def request(self):
         """A Message: opens the stream behind what was received."""
         self._events = Events()
+        self._is_greeted = False
         headers = [("Accept", "text/event-stream")]
         if self._received is not None:
             headers.append(("Last-Event-ID", str(self._received)))
@@ -100,7 +101,7 @@ class Follower:
 
     def _greet(self, greeting):
         self.id = greeting.get("subscriptionId")
-        self._was_open = True
+        self._was_open = self._is_greeted = True
         self._failures = 0
         if self._received is None:
             self._received = greeting.get("version")
@@ -121,10 +122,10 @@ class Follower:
     def lost(self, why=None):
         """The stream has ended: the seconds until the next attempt. Raises NetworkError if it never was there."""
         self.id = None
-        if why is None or self._failures == 0 and self._was_open:
-            self._failures = self._failures or (why is not None)
-            wished = self._events.retry if self._events else None
+        if self._is_greeted:
+            wished = self._events.retry
             return random.uniform(0, RETRY if wished is None else min(wished, _peer.LONGEST_WAIT))
+        why = why or "the stream ended before it began"
         return self._failed(_errors.NetworkError(f"{self.server.name} cannot be reached: {why}"), None)
 
     def _failed(self, failure, given):
@@ -170,11 +171,14 @@ class Feed:
 
     def _opened(self, response, body):
         """The server's answer to the request is here: the stream, or a refusal as a whole."""
-        if response.status == 200:
+        kind = response.headers.get("Content-Type") or ""
+        if response.status == 200 and kind.startswith("text/event-stream"):
             self._response = response
             self._heard_more(body)
             return
         self._connection.close()
+        if response.status == 200:
+            raise _errors.ProtocolError(f"{self._follower.server.name} is no replica of csync: it sends no events")
         answer = _peer.Answer(response.status, response.headers, body)
         self._pause = time.monotonic() + self._follower.refused(answer)
 

@@ -71,11 +71,12 @@ class Connection:
         if self._writer is None:
             async with asyncio.timeout(min(self._silence, _peer.CONNECTING)):
                 self._reader, self._writer = await self._connect()
+        writer = self._writer  # which another task may close meanwhile
         with contextlib.suppress(ConnectionError):  # it may have answered before it has read everything
             for at in range(0, len(message.data), 1 << 16):
-                self._writer.write(message.data[at : at + (1 << 16)])
+                writer.write(message.data[at : at + (1 << 16)])
                 async with asyncio.timeout(self._silence):
-                    await self._writer.drain()
+                    await writer.drain()
 
     async def receive(self, response, timeout=None):
         """Waits for more of a response, and returns what that adds to its body. TimeoutError: nothing came."""
