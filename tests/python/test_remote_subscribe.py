@@ -189,13 +189,15 @@ def test_a_server_that_falls_silent_is_left(db, subscribe, prompt, monkeypatch):
 def test_what_was_missed_is_told_and_the_feed_goes_on(db, subscribe, prompt, replicas):
     """More than a stream that resumes is given at once."""
     (client,) = replicas(NOTE, "note", count=1)
-    with serving(db) as running, Network(running.url) as network:
+    with serving(db) as running, Network(running.url) as network, Stream(running) as witness:
         feed = subscribe(network.url, "note")
         put(db, 1)
         assert collect(feed, 1) == [1]
         network.drop()
         for n in range(2, 300):
             db.execute("INSERT INTO note VALUES (?, ?, 0)", (n, "x" * 600))
+        while witness.next()[1] != "299":  # the server knows of all when the feed comes back
+            pass
         with pytest.raises(csync.FullResyncRequired, match="missed; pull") as caught:
             collect(feed, 1000)
         assert (caught.value.client_version, caught.value.oldest_version) == (1, 299)
