@@ -14,7 +14,7 @@
     X(ACKNOWLEDGED, "nothing is forgotten that a client may still need")                           \
     X(LOG_FLOOR, "a trimmed log does not answer positions before its floor")                       \
     X(TOMBSTONE_FLOOR, "an unknown old row of somebody who has not seen our deletes is deleted")   \
-    X(TAKEN, "... and so is one that was taken from its author before, whoever sends it")            \
+    X(TAKEN, "... and so is one that was taken from its author before, whoever sends it")          \
     X(UNSEEN, "old rows that a snapshot lacks were deleted there")                                 \
     X(INHERIT, "who read a snapshot is as careful as its maker with what others have not heard")   \
     X(WHOLE, "what position and log cannot bridge, all heads do")                                  \

@@ -173,6 +173,8 @@ int csync_api_handle(const csync_api *api, const csync_request *request, csync_r
         rc = check_request(&r, err);
     if (rc != CSYNC_OK)
         return rc;
+    if (!r.body)
+        r.body = "";
     x.reply = cs_reply_create();
     rc = x.reply ? run(&x, err) : cs_fail_nomem(err);
     cs_arena_free(&x.texts);

@@ -1,3 +1,4 @@
+import datetime
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

@@ -176,10 +176,11 @@ int pg_heard(cs_backend *base, cs_heard_visit visit, void *ctx, csync_error *err
 {
     cs_pg *b = (cs_pg *)base;
     PGresult *r;
-    int rc = pg_run(b,
-                    "SELECT origin,version,ts FROM csync._sync_heard UNION ALL "
-                    "SELECT peer,heard,0 FROM csync._sync_peers WHERE asked<>0 AND heard>0 ORDER BY 1,2",
-                    NULL, &r, err);
+    int rc =
+        pg_run(b,
+               "SELECT origin,version,ts FROM csync._sync_heard UNION ALL "
+               "SELECT peer,heard,0 FROM csync._sync_peers WHERE asked<>0 AND heard>0 ORDER BY 1,2",
+               NULL, &r, err);
 
     for (int i = 0; rc == CSYNC_OK && i < pg_rows(b, r); i++) {
         cs_heard heard = {.version = pg_cell_int(b, r, i, 1), .ts = pg_cell_int(b, r, i, 2)};

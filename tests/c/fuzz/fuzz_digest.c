@@ -28,14 +28,17 @@ static void check_again(const cs_digest_request *q)
     cs_digest_request again = {.kind = CS_ASK_TABLES};
     cs_buf json = {0};
 
-    if (q->kind == CS_ASK_TABLES)
+    if (q->kind == CS_ASK_TABLES && !q->table_count)
         return;
-    if (q->kind == CS_ASK_STATES)
+    if (q->kind == CS_ASK_TABLES)
+        cs_digest_put_tables(&json, q->tables, q->table_count);
+    else if (q->kind == CS_ASK_STATES)
         cs_digest_put_keys(&json, q->table, q->keys, q->count, q->payload);
     else
         cs_digest_put_prefixes(&json, q->table, q->prefixes, q->count, q->width, q->digits);
     must(cs_digest_request_read(&again, json.data, json.len, NULL) == CSYNC_OK);
-    must(again.kind == q->kind && again.count == q->count && strcmp(again.table, q->table) == 0);
+    must(again.kind == q->kind && again.count == q->count && again.table_count == q->table_count);
+    must(!q->table || strcmp(again.table, q->table) == 0);
     cs_digest_request_free(&again);
     cs_buf_free(&json);
 }
