@@ -677,17 +677,14 @@ CSYNC_API int csync_suppress_end(csync *replica, int commit, csync_error *err);
  * (RFC 9457) with the status that it means; its "code", "version", "expected" and "actual" are the csync_error. */
 
 typedef struct csync_api csync_api;
-
 typedef struct csync_api_options {
     size_t struct_size;
     int64_t max_body; /* bytes; a larger body is refused (413). 0: 16 MiB */
 } csync_api_options;
-
 enum {
     CSYNC_MAY_READ = 1, /* changes, snapshots, digests, state; register as a client */
     CSYNC_MAY_WRITE = 2 /* push */
 };
-
 /* What the bearer of a token may do. Of several grants with the same token the first that covers a request counts. */
 typedef struct csync_grant {
     size_t struct_size;
@@ -699,11 +696,9 @@ typedef struct csync_grant {
     const char *const *tables; /* their changes alone it is given, and may push */
     size_t table_count; /* 0: every table */
 } csync_grant;
-
 typedef struct csync_header {
     const char *name, *value;
 } csync_header;
-
 typedef struct csync_request {
     size_t struct_size;
     const char *method; /* "GET" */
@@ -715,7 +710,6 @@ typedef struct csync_request {
     size_t body_length;
     int local; /* 1: it comes from this machine; what a proxy has forwarded does not, whatever this says */
 } csync_request;
-
 typedef struct csync_response {
     size_t struct_size;
     int status;
@@ -738,9 +732,8 @@ CSYNC_API int csync_api_handle(const csync_api *api, const csync_request *reques
 CSYNC_API void csync_response_free(csync_response *response); /* NULL is fine */
 CSYNC_API void csync_api_free(csync_api *api);
 
-/* Content codings, for transports: what bodies and answers of the REST API may come in. csync_codings: those that there are
- * on this machine, the preferred one first: "zstd, gzip" (Debian: libzstd1, zlib1g); static text. Any thread.
- * CSYNC_EUNSUPPORTED: not one of them. CSYNC_EINVAL: malformed, truncated, or more than `max` bytes. */
+/* Content codings, for transports. csync_codings: those on this machine (Debian: libzstd1, zlib1g), preferred first: "zstd, gzip".
+ * CSYNC_EUNSUPPORTED: not one of them. CSYNC_EINVAL: malformed, truncated, or more than `max` bytes. Any thread. */
 CSYNC_API const char *csync_codings(void);
 CSYNC_API int csync_encode(const char *coding, const void *data, size_t length, char **out,
                            size_t *out_length, csync_error *err);
