@@ -43,6 +43,9 @@ describe("values", function()
             "a\0b", csync.blob(""), csync.blob(("\0\255"):rep(300)), "bad \255\128", "9223372036854775807",
         }
         for i = 1, #values do
+            if not helper.sqlite_writes_doubles and type(values[i]) == "number" and values[i] % 1 ~= 0 then
+                values[i] = "a double"
+            end
             assert(left:execute("INSERT INTO note VALUES (?, ?, 0)", i, values[i]))
         end
         assert(left:push(right))
@@ -131,6 +134,9 @@ describe("values", function()
     end)
 
     it("of any double that SQLite prints are that double", function()
+        if not helper.sqlite_writes_doubles then
+            return pending("NOT TESTED under valgrind, where SQLite prints other doubles")
+        end
         local seed = 42
         for _ = 1, 500 do
             seed = (seed * 16807) % 2147483647
