@@ -412,7 +412,7 @@ static void malformed_requests_name_the_fault(void **state)
         {"[]", "an object is needed here", CSYNC_EINVAL},
         {"{\"table\":\"person\"}", "go together", CSYNC_EINVAL},
         {"{\"prefixes\":[\"\"]}", "go together", CSYNC_EINVAL},
-        {"{\"table\":\"person\",\"prefixes\":[]}", "the list of prefixes or keys is empty",
+        {"{\"table\":\"person\",\"prefixes\":[]}", "the list of prefixes, keys or tables is empty",
          CSYNC_EINVAL},
         {"{\"table\":\"person\",\"prefixes\":[\"G\"]}", "lower-case hex", CSYNC_EINVAL},
         {"{\"table\":\"person\",\"prefixes\":[\"A\"]}", "lower-case hex", CSYNC_EINVAL},
