@@ -57,9 +57,9 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture
-def figure(record_property):
+def figure(request):
     """figure(text): a result of the test that a reader wants to see, printed when all tests have ended."""
-    return lambda text: record_property("figure", text)
+    return lambda text: request.node.user_properties.append(("figure", text))
 
 
 @pytest.fixture(scope="module", autouse=True)
