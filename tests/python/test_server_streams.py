@@ -78,10 +78,13 @@ def test_a_stream_goes_on_after_the_last_event_it_saw(pair):
             put(server, 6)
             assert stream.keys(1) == [6]
         assert ask(running, "/sync/subscribe", headers={"Last-Event-ID": "x"})[0] == 400
-        server.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
-            "INSERT INTO note SELECT i, 'much', 0 FROM n"
-        )
+        with Stream(running) as witness:
+            server.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
+                "INSERT INTO note SELECT i, 'much', 0 FROM n"
+            )
+            while int(witness.next()[1]) < server.state.max_version:  # the server knows of all of them
+                pass
         with Stream(running, headers={"Last-Event-ID": "6"}) as stream:  # too much to send again
             assert stream.next()[0] == "resync"
 
