@@ -203,3 +203,12 @@ def chinook_files(chinook, tmp_path_factory):
     with contextlib.closing(sqlite3.connect(empty)) as connection:
         connection.executescript(";".join(schema))
     return full, empty
+
+
+@pytest.fixture
+def pair(replicas):
+    """A server that has the notes 1, 2 and 3, and a client that has note 7: for the tests of what is between them."""
+    server, client = replicas(NOTE, "note")
+    server.execute("INSERT INTO note VALUES (1, 'row 1', 0), (2, 'row 2', 0), (3, 'row 3', 0)")
+    client.execute("INSERT INTO note VALUES (7, 'row 7', 0)")
+    return server, client

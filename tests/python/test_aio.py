@@ -15,14 +15,6 @@ from test_protocol import put
 
 
 @pytest.fixture
-def pair(replicas):
-    server, client = replicas(NOTE, "note")
-    put(server, 1, 2, 3)
-    put(client, 7)
-    return server, client
-
-
-@pytest.fixture
 def running(pair):
     with serving(pair[0], rate=-1) as server:
         yield server

@@ -17,7 +17,6 @@ import pytest
 import csync
 from bad_network import Network
 from csync import _http, _peer, _wire
-from note_table import NOTE
 from serving import address, serving, until
 from test_http import serving as serving_wsgi
 from test_protocol import put
@@ -38,14 +37,6 @@ def in_a_loop(db, url, **options):
 def sync(request):
     """sync(db, url, **options), by either client."""
     return request.param
-
-
-@pytest.fixture
-def pair(replicas):
-    server, client = replicas(NOTE, "note")
-    put(server, 1, 2, 3)
-    put(client, 7)
-    return server, client
 
 
 @pytest.fixture

@@ -41,14 +41,6 @@ def serving(api):
             thread.join()
 
 
-@pytest.fixture
-def pair(replicas):
-    server, client = replicas(NOTE, "note")
-    put(server, 1, 2, 3)
-    put(client, 7)
-    return server, client
-
-
 def ask(api, method, target, body=b"", headers=(), local=True):
     """Status, document and headers."""
     path, _, query = target.partition("?")

@@ -41,14 +41,6 @@ def says(*arguments, status=0, **environment):
     return json.loads(out)
 
 
-@pytest.fixture
-def pair(replicas):
-    server, client = replicas(NOTE, "note")
-    put(server, 1, 2, 3)
-    put(client, 7)
-    return server, client
-
-
 def test_two_files_come_together(database):
     one, two = database(NOTE), database(NOTE)
     for path in (one, two):
