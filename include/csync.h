@@ -53,10 +53,9 @@ enum {
     CSYNC_ESCHEMA = -8, /* a table is missing, has no primary key, or cannot be tracked */
     CSYNC_EFOREIGNKEY = -9, /* a foreign key cannot be satisfied */
     CSYNC_EHASH = -10, /* content and hash differ; expected and actual are set */
-    CSYNC_EFULLRESYNC =
-        -11, /* the peer's log leads on from our position (`actual`) no more: it begins with
-                                `expected`, `version`; 0 and "": it is another one, restored from a backup. A
-                                snapshot has to come first, which csync_sync does by itself */
+    CSYNC_EFULLRESYNC = -11, /* the peer's log no longer leads on from our position, `actual`: it begins
+                                with `version`, `expected`; 0 and "": it is another log, restored from a
+                                backup. A snapshot comes first, which csync_sync does by itself */
     CSYNC_ENET = -12, /* the peer cannot be reached */
     CSYNC_EPROTO = -13, /* the peer answered what it must not */
     CSYNC_EAUTH = -14, /* the peer does not let us */
@@ -64,7 +63,8 @@ enum {
     CSYNC_ECANCELED = -16, /* csync_cancel was called */
     CSYNC_ECALLBACK = -17, /* your callback failed; only callbacks cause it */
     CSYNC_EUNSUPPORTED = -18, /* this build, database or interpreter cannot do it */
-    CSYNC_ECLOCK = -19 /* the author's clock is ahead; expected: our time, actual: the change's */
+    CSYNC_ECLOCK = -19 /* the author's clock is too far ahead: `expected` is our time, `actual` the
+                          change's. Nothing was stored; csync_sync stamps again and goes on */
 };
 
 /* Why a call failed. Owned by the caller, holds no memory, nothing to free. Start with CSYNC_ERROR_INIT. */

@@ -95,7 +95,7 @@ int cs_reply_problem(cs_reply *reply, int status, const char *type, const char *
 /* The problem that a csync function's failure is. */
 int cs_reply_failure(cs_reply *reply, const csync_error *why, csync_error *err);
 
-/* openapi.c and page.c, made by script/embed */
+/* openapi.c and page.c, made by script/check_embed.py */
 extern const char cs_openapi_json[], cs_page_html[], cs_page_policy[];
 
 /* grant.c */

@@ -186,23 +186,23 @@ static int check_body(cs_exchange *x, int *refused, csync_error *err)
     return CSYNC_OK;
 }
 
-/* What the request may be answered of what it asks: whoever asks for all tables is meant those that it may see. */
+/* What may be answered of what a request asks that may not see every table: all tables are those that it may see. */
 static int bound_question(const cs_exchange *x, cs_buf *question, csync_error *err)
 {
     const cs_scope *scope = cs_exchange_scope(x);
-    cs_digest_request q = {.kind = CS_ASK_TABLES};
+    cs_digest_request q = {0};
     int rc = cs_digest_request_read(&q, x->request->body, x->request->body_length, err);
 
     if (rc == CSYNC_OK)
         rc = cs_exchange_may_see(x, q.table, err);
     for (size_t i = 0; rc == CSYNC_OK && i < q.table_count; i++)
         rc = cs_exchange_may_see(x, q.tables[i], err);
-    if (rc == CSYNC_OK && q.kind == CS_ASK_TABLES && !q.table_count && scope->count)
+    if (rc == CSYNC_OK && q.kind == CS_ASK_TABLES && !q.table_count)
         cs_digest_put_tables(question, scope->tables, scope->count);
     else if (rc == CSYNC_OK)
         cs_buf_put(question, x->request->body, x->request->body_length);
     cs_digest_request_free(&q);
-    return rc == CSYNC_OK ? cs_buf_check(question, err) : rc;
+    return rc;
 }
 
 static int post_digest(cs_exchange *x, csync_error *err)
@@ -214,7 +214,12 @@ static int post_digest(cs_exchange *x, csync_error *err)
 
     if (rc != CSYNC_OK || refused)
         return rc;
-    rc = bound_question(x, &question, err);
+    if (cs_exchange_scope(x)->count)
+        rc = bound_question(x, &question, err);
+    else
+        cs_buf_put(&question, x->request->body, x->request->body_length);
+    if (rc == CSYNC_OK)
+        rc = cs_buf_check(&question, err);
     if (rc == CSYNC_OK)
         rc = csync_digest(x->database->replica, question.data, &answer, err);
     cs_buf_free(&question);

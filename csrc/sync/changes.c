@@ -196,6 +196,12 @@ static int keep_losers(cs_changes *w, csync_error *err)
 
 /* ---- rows that were deleted here, which is forgotten ---- */
 
+/* No forgotten delete that matters here has a later timestamp; 0: none does. */
+static int64_t old_ts(const cs_changes *w)
+{
+    return w->suspect_ts > w->forgotten_ts ? w->suspect_ts : w->forgotten_ts;
+}
+
 /* An unknown row that is not newer than `ts`. */
 static int is_old(const cs_item *item, int64_t ts)
 {
@@ -301,8 +307,7 @@ static int delete_forgotten(cs_changes *w, csync_error *err)
     cs_backend *b = w->replica->backend;
     csync_batch *deletes = cs_batch_create();
     size_t n = 0;
-    int64_t ts = w->suspect_ts > w->forgotten_ts ? w->suspect_ts : w->forgotten_ts;
-    int rc = deletes ? b->ops->raise_clock(b, ts + 1, err) : cs_fail_nomem(err);
+    int rc = deletes ? b->ops->raise_clock(b, old_ts(w) + 1, err) : cs_fail_nomem(err);
 
     for (size_t i = 0; rc == CSYNC_OK && i < w->count; i++)
         if (w->items[i].forgotten)
@@ -325,7 +330,7 @@ static int meet_forgotten(cs_changes *w, csync_error *err)
     int any = 0, rc = CSYNC_OK;
 
     for (size_t i = 0; i < w->count; i++)
-        any |= w->items[i].change->ts <= w->suspect_ts || w->items[i].change->ts <= w->forgotten_ts;
+        any |= w->items[i].change->ts <= old_ts(w);
     if (any)
         rc = b->ops->heads_get(b, w->items, w->count, err);
     if (rc == CSYNC_OK && any)
@@ -581,7 +586,7 @@ int cs_changes_enter(cs_changes *w, csync_error *err)
         rc = check_clock(w, err);
     if (rc == CSYNC_OK && !w->pulling && w->batch->compare)
         rc = refuse_conflicts(w, err);
-    if (rc == CSYNC_OK && (w->suspect_ts || w->forgotten_ts) && CS_RULE(TOMBSTONE_FLOOR))
+    if (rc == CSYNC_OK && old_ts(w) && CS_RULE(TOMBSTONE_FLOOR))
         rc = meet_forgotten(w, err);
     if (rc == CSYNC_OK && !w->pulling && w->batch->origin)
         rc = keep_losers(w, err);

@@ -121,6 +121,15 @@ def _say(options, found, *lines):
             print(line)
 
 
+def _say_list(options, as_json, as_rows):
+    """A list: a JSON text, or rows. Functions make them, since each reads the database."""
+    if options.json:
+        print(as_json())
+    else:
+        for line in _columns(as_rows()):
+            print(line)
+
+
 def _columns(rows):
     """Lines of equal columns."""
     rows = [[str(cell) for cell in row] for row in rows]
@@ -195,7 +204,7 @@ def _incoming(db, remote):
     position = step.since
     try:
         while step.kind == "fetch":
-            page = remote.fetch(position, MOST // 2)
+            page = remote.fetch(position, MOST)
             _count(page, found)
             if not page.has_more or position.cursor is not None:
                 found["more"] = page.has_more
@@ -246,17 +255,21 @@ def _verify(options):
     return DONE if found.equal or (options.repair and left == 0) else DIFFERENT
 
 
+def _say_tables(options, db):
+    _say_list(options, db._tables, lambda: [(t.name, t.capture) for t in db.tables()])
+
+
 def _track(options):
     with _open(options.database, becomes=True) as db:
         db.track(*options.tables, capture=options.capture)
-        _say(options, db._tables(), *_columns((t.name, t.capture) for t in db.tables()))
+        _say_tables(options, db)
     return DONE
 
 
 def _untrack(options):
     with _open(options.database) as db:
         db.untrack(*options.tables)
-        _say(options, db._tables(), *_columns((t.name, t.capture) for t in db.tables()))
+        _say_tables(options, db)
     return DONE
 
 
@@ -300,23 +313,34 @@ def _purge(options):
 
 def _clients(options):
     with _open(options.database) as db:
-        rows = [(c.origin, c.version, c.last_sync, "stale" if c.stale else "") for c in db.clients(options.days)]
-        _say(options, db._clients(options.days), *_columns(rows))
+        _say_list(
+            options,
+            lambda: db._clients(options.days),
+            lambda: [(c.origin, c.version, c.last_sync, "stale" if c.stale else "") for c in db.clients(options.days)],
+        )
     return DONE
 
 
 def _conflicts(options):
     with _open(options.database) as db:
-        found = db.conflicts(options.since, options.limit)
-        rows = [(c.id, c.at, c.table, _json.dump_row(c.pk), c.strategy, c.decision) for c in found]
-        _say(options, db._conflicts(options.since, options.limit), *_columns(rows))
+        span = options.since, options.limit
+        _say_list(
+            options,
+            lambda: db._conflicts(*span),
+            lambda: [
+                (c.id, c.at, c.table, _json.dump_row(c.pk), c.strategy, c.decision) for c in db.conflicts(*span)
+            ],
+        )
     return DONE
 
 
 def _parked(options):
     with _open(options.database) as db:
-        rows = [(p.since, p.table, _json.dump_row(p.pk), p.reason, p.message) for p in db.parked()]
-        _say(options, db._parked(), *_columns(rows))
+        _say_list(
+            options,
+            db._parked,
+            lambda: [(p.since, p.table, _json.dump_row(p.pk), p.reason, p.message) for p in db.parked()],
+        )
     return DONE
 
 

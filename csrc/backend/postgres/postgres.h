@@ -234,7 +234,7 @@ int pg_check_row(cs_pg *b, const cs_table *t, const char *row, int *respelled, c
 int pg_check_key(cs_pg *b, const cs_table *t, const char **reason, csync_error *err);
 
 /* capture.c */
-/* The columns of the relation with that oid (SQL) as one text, whatever their order. */
+/* SQL of a text: the condition over rows of pg_attribute that the relation with that oid (SQL) has the columns it has now. */
 void pg_put_shape_sql(cs_buf *s, const char *oid);
 void pg_trigger_sql(cs_buf *s, const cs_table *t);
 void pg_drop_trigger_sql(cs_buf *s, int64_t id);
