@@ -8,6 +8,7 @@
 #include "codec/heard.h"
 #include "codec/text_list.h"
 #include "codec/wire.h"
+#include "model/lineage.h"
 
 static int misuse(csync_error *err, const char *what)
 {
@@ -70,6 +71,7 @@ int csync_batch_get_info(const csync_batch *batch, csync_batch_info *out)
     own.compare = batch->compare;
     own.tables = batch->tables;
     own.heard = batch->heard;
+    own.copied_from = batch->copied_from;
     CS_STRUCT_OUT(out, &own);
     return CSYNC_OK;
 }
@@ -97,6 +99,9 @@ static int check_info(const csync_batch_info *info, csync_error *err)
         return cs_fail(err, CSYNC_EINVAL, "a version of the batch is negative");
     if (info->floor && cs_time_parse(info->floor, strlen(info->floor), &ms) != 0)
         return cs_fail(err, CSYNC_EINVAL, "the floor \"%.40s\" is no timestamp", info->floor);
+    if (info->copied_from &&
+        (strlen(info->copied_from) >= CS_LINEAGE_SIZE || !cs_lineage_check(info->copied_from)))
+        return cs_fail(err, CSYNC_EINVAL, "copied_from is not made of lines VERSION ORIGIN");
     if (!is_hash(info->hash))
         return cs_fail(err, CSYNC_EINVAL, "the hash is no SHA-256 in hex");
     rc = info->tables ? cs_text_list_has(info->tables, NULL, &has, err) : CSYNC_OK;
@@ -106,9 +111,10 @@ static int check_info(const csync_batch_info *info, csync_error *err)
 /* The texts of `info`, copied into the batch's arena. */
 static int copy_texts(csync_batch *batch, csync_batch_info *info, csync_error *err)
 {
-    const char **const texts[] = {
-        &info->origin, &info->epoch,       &info->from_epoch, &info->peer_epoch, &info->floor,
-        &info->cursor, &info->from_cursor, &info->key,        &info->tables,     &info->heard};
+    const char **const texts[] = {&info->origin,      &info->epoch,      &info->from_epoch,
+                                  &info->peer_epoch,  &info->floor,      &info->cursor,
+                                  &info->from_cursor, &info->key,        &info->tables,
+                                  &info->heard,       &info->copied_from};
     int rc = CSYNC_OK;
 
     for (size_t i = 0; rc == CSYNC_OK && i < sizeof texts / sizeof *texts; i++)
@@ -149,6 +155,7 @@ int csync_batch_set_info(csync_batch *batch, const csync_batch_info *info, csync
     batch->compare = own.compare != 0;
     batch->tables = own.tables;
     batch->heard = own.heard;
+    batch->copied_from = own.copied_from;
     return CSYNC_OK;
 }
 

@@ -257,16 +257,16 @@ typedef struct csync_batch_info {
     int64_t peer_version; /* how far its maker has the log of whoever it is for */
     const char *peer_epoch; /* of peer_version; NULL: none */
     const char *floor; /* timestamp: its maker may have forgotten deletes up to here; NULL: none */
-    const char *cursor; /* a page of a snapshot: where the next one goes on, "": this is the last; NULL: a page
-                           of the log */
+    const char *cursor; /* a page of a snapshot: where the next one goes on, "": the last; NULL: a page of the log */
     const char *from_cursor; /* the cursor that it answers; NULL: a page of the log */
     const char *key; /* idempotency key of a push: the receiver answers a repetition as it did the first time */
     int compare; /* of a push: refuse a change (CSYNC_CONFLICT) whose base is not the receiver's row */
-    const char *tables; /* of the last page of a snapshot: JSON array of the names of all tables that it is of; in a
-                           table that is not named nothing was deleted; NULL: none is known */
-    const char *heard; /* JSON array of texts "ORIGIN VERSION TS": its maker has heard of all deletes up to that
-                          version of that replica's log; TS not 0: from a snapshot, so whoever reads its maker's log
-                          does not hear of those up to TS (milliseconds) that were forgotten; NULL: none */
+    const char *tables; /* of the last page of a snapshot: JSON array of all tables that it is of; in others nothing was
+                           deleted; NULL: none is known */
+    const char *heard; /* JSON array of texts "ORIGIN VERSION TS": its maker heard of all deletes up to there in that
+                          replica's log; TS not 0: from a snapshot, so who reads its maker's log does not hear of
+                          those up to TS (milliseconds) that were forgotten; NULL: none */
+    const char *copied_from; /* of a push: lines "VERSION ORIGIN" of the files that its maker is a copy of; NULL: none */
 } csync_batch_info;
 
 /* An empty batch. */

@@ -18,30 +18,7 @@ void cs_item_refuse(cs_item *item, int status, const char *reason, const char *m
 
 int cs_backend_made(const cs_backend *b, const csync_change *change)
 {
-    const char *line = b->copied_from, *end;
-
-    if (strcmp(change->origin, b->origin) == 0)
-        return 1;
-    for (; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-        char *origin;
-        int64_t at = strtoll(line, &origin, 10);
-        size_t len = (size_t)(end - ++origin);
-
-        if (change->seq <= at && strncmp(origin, change->origin, len) == 0 && !change->origin[len])
-            return 1;
-    }
-    return 0;
-}
-
-void cs_backend_descend(cs_backend *b, int64_t at)
-{
-    char older[CS_LINEAGE_SIZE];
-    int n;
-
-    memcpy(older, b->copied_from, sizeof older);
-    n = snprintf(b->copied_from, sizeof b->copied_from, "%lld %s\n", (long long)at, b->origin);
-    cs_text_copy(b->copied_from + n, sizeof b->copied_from - (size_t)n, older);
-    strrchr(b->copied_from, '\n')[1] = 0; /* an origin that was cut off is nobody's */
+    return strcmp(change->origin, b->origin) == 0 || cs_lineage_made(b->copied_from, change);
 }
 
 cs_table *cs_backend_table(const cs_backend *b, const char *name, size_t len)

@@ -12,6 +12,7 @@
 #include "model/change.h"
 #include "model/epoch.h"
 #include "model/heard.h"
+#include "model/lineage.h"
 #include "model/scope.h"
 #include "model/table.h"
 
@@ -315,9 +316,6 @@ typedef struct cs_backend_ops {
     int (*subscriptions_expire)(cs_backend *b, csync_error *err);
 } cs_backend_ops;
 
-/* Room for twenty copies of copies. What is still pending of an older one meets its author's as a conflict. */
-#define CS_LINEAGE_SIZE 1800
-
 /* First member of each backend's own struct. */
 struct cs_backend {
     const cs_backend_ops *ops;
@@ -325,7 +323,7 @@ struct cs_backend {
     size_t table_count;
     char origin[CSYNC_ORIGIN_SIZE];
     int64_t copied_at; /* where the log ended when this became a copy of another's file; 0: it is none */
-    char copied_from[CS_LINEAGE_SIZE]; /* "VERSION ORIGIN\n" of that one, of the one that it was a copy of, ... */
+    char copied_from[CS_LINEAGE_SIZE];
     int relay; /* applied changes are logged; known within a transaction */
     const atomic_int *cancelled; /* set while the call is to stop; NULL until there is a handle */
     int impatient; /* do not wait for another writer */
@@ -339,8 +337,6 @@ cs_verdict cs_position_judge(const cs_position *position, int same, int64_t asof
 void cs_item_refuse(cs_item *item, int status, const char *reason, const char *message);
 /* It was made here, or in the file that this replica is a copy of before it was copied. */
 int cs_backend_made(const cs_backend *b, const csync_change *change);
-/* This is a copy of what b->origin and b->copied_from say it is, whose log ends with `at`: copied_from says so. */
-void cs_backend_descend(cs_backend *b, int64_t at);
 /* What was read up to `since` was of other tables than may be read now. CSYNC_EFULLRESYNC */
 int cs_backend_other_tables(const cs_backend *b, int64_t since, csync_error *err);
 /* The tracked tables, parents before their children; cs_free(*out). */

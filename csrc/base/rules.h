@@ -20,6 +20,7 @@
     X(WHOLE, "what position and log cannot bridge, all heads do")                                  \
     X(OFFER_AGAIN, "what a restored peer may have lost is offered to it again")                    \
     X(COMPARE, "a push that compares is refused where the row is another than its base")           \
+    X(LINEAGE, "... also where its maker wrote it before his file was copied")                     \
     X(STOP_AT_CONFLICT, "the position stops before the first conflict")                            \
     X(COPY_ORIGIN, "a copied file gets an origin of its own")                                      \
     X(TICK, "the clock of local stamps never goes back, whatever the wall clock does")             \

@@ -6,6 +6,7 @@
 #include "codec/text_list.h"
 #include "codec/wire.h"
 #include "codec/wire_reader.h"
+#include "model/lineage.h"
 
 enum {
     CHANGES,
@@ -25,6 +26,7 @@ enum {
     COMPARE,
     TABLES,
     HEARD,
+    COPIED_FROM,
     ORIGIN_ID,
     FIELDS
 };
@@ -40,12 +42,14 @@ static const cs_field fields[FIELDS] = {
     {"\"floor\":", 8},        {"\"cursor\":", 9},
     {"\"fromCursor\":", 13},  {"\"idempotencyKey\":", 17},
     {"\"compare\":", 10},     {"\"tables\":", 9},
-    {"\"heard\":", 8},        {"\"originId\":", 11},
+    {"\"heard\":", 8},        {"\"copiedFrom\":", 13},
+    {"\"originId\":", 11},
 };
 static const char *const field_names[FIELDS] = {
-    "changes",    "fromVersion",    "toVersion",   "hasMore",   "hash",  "origin",
-    "epoch",      "fromEpoch",      "peerVersion", "peerEpoch", "floor", "cursor",
-    "fromCursor", "idempotencyKey", "compare",     "tables",    "heard", "originId",
+    "changes", "fromVersion", "toVersion",  "hasMore",        "hash",
+    "origin",  "epoch",       "fromEpoch",  "peerVersion",    "peerEpoch",
+    "floor",   "cursor",      "fromCursor", "idempotencyKey", "compare",
+    "tables",  "heard",       "copiedFrom", "originId",
 };
 
 static int read_changes(cs_reader *r)
@@ -138,6 +142,17 @@ static int read_time(cs_reader *r, const char **out)
     return cs_scan_fault(&r->s, "this is no timestamp");
 }
 
+static int read_lineage(cs_reader *r, const char **out)
+{
+    const char *from = r->s.p;
+    int rc = read_text(r, CS_LINEAGE_SIZE, out);
+
+    if (rc != CSYNC_OK || cs_lineage_check(*out))
+        return rc;
+    r->s.p = from;
+    return cs_scan_fault(&r->s, "these are no lines VERSION ORIGIN");
+}
+
 static int check_list(int field, const char *json, csync_error *err)
 {
     int has = 0;
@@ -204,6 +219,8 @@ static int read_field(cs_reader *r, int field)
         return read_list(r, field, &b->tables);
     case HEARD:
         return read_list(r, field, &b->heard);
+    case COPIED_FROM:
+        return read_lineage(r, &b->copied_from);
     case KEY:
         return read_text(r, KEY_MAX, &b->key);
     default:

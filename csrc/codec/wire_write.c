@@ -123,6 +123,7 @@ static void write_info(cs_buf *out, const csync_batch *batch)
         cs_buf_puts(out, ",\"compare\":true");
     put_list(out, ",\"tables\":", batch->tables);
     put_list(out, ",\"heard\":", batch->heard);
+    put_text(out, ",\"copiedFrom\":", batch->copied_from);
 }
 
 void cs_batch_write(cs_buf *out, const csync_batch *batch)

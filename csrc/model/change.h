@@ -29,7 +29,8 @@ struct csync_batch {
     int has_info; /* from_version, to_version and has_more were given */
     char hash[CSYNC_HASH_SIZE];
     /* the rest as csync_batch_info has it */
-    const char *epoch, *from_epoch, *peer_epoch, *floor, *cursor, *from_cursor, *key, *tables, *heard;
+    const char *epoch, *from_epoch, *peer_epoch, *floor, *cursor, *from_cursor, *key, *tables,
+        *heard, *copied_from;
     int64_t peer_version;
     int has_peer, compare;
 };

@@ -50,9 +50,16 @@ static int make_items(cs_changes *w, csync_error *err)
 /* ---- what is refused ---- */
 
 /* 1 when whoever pushes made the change itself. */
-static int is_authors(const cs_changes *w, const cs_item *item)
+static int is_pushers(const cs_changes *w, const cs_item *item)
 {
     return !w->pulling && w->batch->origin && strcmp(item->change->pub.origin, w->batch->origin) == 0;
+}
+
+/* 1 when whoever pushes answers for the change: it made it itself, or before its file was copied. */
+static int is_authors(const cs_changes *w, const cs_item *item)
+{
+    return is_pushers(w, item) || (!w->pulling && w->batch->copied_from && CS_RULE(LINEAGE) &&
+                                   cs_lineage_made(w->batch->copied_from, &item->change->pub));
 }
 
 static int fail_ahead(const cs_item *item, int64_t now, csync_error *err)
@@ -154,7 +161,7 @@ static int overwrites(const cs_changes *w, const cs_item *item)
     char text[CS_STAMP_SIZE];
 
     if (!item->table || item->status || !item->head.found || !is_authors(w, item) ||
-        strcmp(item->head.stamp.origin, w->batch->origin) == 0 ||
+        strcmp(item->head.stamp.origin, own.origin) == 0 ||
         cs_stamp_compare(&own, &item->head.stamp) <= 0)
         return 0;
     if (!cs_change_base(&item->change->pub, &base, text))
@@ -231,7 +238,7 @@ static int mark_forgotten(cs_changes *w, csync_error *err)
         const char *origin = item->change->pub.origin;
 
         item->forgotten =
-            is_old(item, w->suspect_ts) && !(is_authors(w, item) && !item->change->pub.base);
+            is_old(item, w->suspect_ts) && !(is_pushers(w, item) && !item->change->pub.base);
         if (item->forgotten || !is_old(item, w->forgotten_ts) ||
             (w->batch->origin && strcmp(origin, w->batch->origin) == 0))
             continue;

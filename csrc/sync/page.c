@@ -363,6 +363,8 @@ static int read_push(csync *c, void *ctx, csync_error *err)
         rc = put_peer(push->batch, &peer.pulled, err);
     if (rc == CSYNC_OK)
         rc = cs_heard_say(c, push->batch, err);
+    if (rc == CSYNC_OK && *b->copied_from)
+        rc = cs_batch_text(push->batch, b->copied_from, &push->batch->copied_from, err);
     if (rc == CSYNC_OK)
         rc = b->ops->client_get(b, push->peer, &contact, err);
     push->counted = contact.goes_there;

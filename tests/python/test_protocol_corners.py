@@ -4,6 +4,7 @@ tracks, pushes that meet many conflicts. Nothing is lost there either, and every
 import contextlib
 import json
 import shutil
+import sqlite3
 
 import pytest
 
@@ -467,3 +468,46 @@ def test_what_waits_for_a_column_enters_with_the_next_use_once_it_is_there(repli
         client.changes() if use == "changes" else client.track("note")
     assert client.parked() == []
     assert client.execute("SELECT extra FROM note") == [("extra",)]
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize(("strategy", "loser"), [("server-wins", "pending"), ("client-wins", "unseen")])
+def test_a_push_of_what_a_copied_file_had_pending_is_compared_with_the_row_that_it_meets(conflict, strategy, loser, copies):
+    """The server's row was edited after the file's pending edit was based on it, and before that edit: it is not
+    overwritten by the later stamp alone."""
+    server, client = conflict
+    server.execute("UPDATE note SET body = 'unseen' WHERE id = 1")
+    client.execute("UPDATE note SET body = 'pending' WHERE id = 1")
+    path = client.path
+    client.close()
+    for number in range(copies):
+        path = shutil.copy(path, path.parent / f"copy{number}.db")
+        csync.open(path).close()
+    with csync.open(path) as copy:
+        assert copy.push(server, strategy=strategy).conflicts == 1
+        assert [c.loser.payload["body"] for c in copy.conflicts()] == [loser]
+        assert settle(server, copy)[0] == (1, {"pending": "unseen", "unseen": "pending"}[loser])
+
+
+def test_rows_of_a_copied_file_from_before_csync_meet_their_conflicts(tmp_path):
+    """Two files that had the row before csync came; one is copied before it was ever synced."""
+    databases = []
+    for name in ("server", "client"):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as plain, plain:
+            plain.executescript(NOTE)
+            plain.execute("INSERT INTO note(id, body) VALUES (1, ?)", [name])
+        databases.append(csync.open(tmp_path / f"{name}.db"))
+        databases[-1].track("note")
+    server, client = databases
+    client.close()
+    asked = []
+
+    def ours(local, remote, base):
+        asked.append((local.payload["body"], remote.payload["body"], base))
+        return local.payload
+
+    with csync.open(shutil.copy(tmp_path / "client.db", tmp_path / "copy.db")) as copy:
+        copy.sync(server, on_conflict=ours)
+        assert asked == [("client", "server", None)]
+        assert settle(server, copy)[0][:2] == (1, "client")
+    server.close()

@@ -84,7 +84,7 @@ static int rename_origin(cs_pg *b, csync_error *err)
         rc = pg_state_put_int(b, "copied_at", last, err);
     if (rc == CSYNC_OK)
         rc = pg_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
-    cs_backend_descend(&b->base, last);
+    cs_lineage_add(b->base.copied_from, b->base.origin, last);
     if (rc == CSYNC_OK)
         rc = pg_state_put(b, "copied_from", b->base.copied_from, err);
     if (rc == CSYNC_OK)
@@ -119,6 +119,8 @@ static int become_own(cs_pg *b, csync_error *err)
         rc = b->base.ops->suppress(&b->base, 1, err);
     if (rc == CSYNC_OK)
         rc = pg_fold(&b->base, err);
+    if (rc == CSYNC_OK) /* rows from before track are pending too */
+        rc = pg_complete_log(&b->base, 0, err);
     if (rc == CSYNC_OK)
         rc = rename_origin(b, err);
     if (rc == CSYNC_OK)

@@ -63,7 +63,7 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
         rc = sq_state_put_int(b, "copied_at", top, err);
     if (rc == CSYNC_OK)
         rc = sq_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
-    cs_backend_descend(&b->base, top);
+    cs_lineage_add(b->base.copied_from, b->base.origin, top);
     if (rc == CSYNC_OK)
         rc = sq_state_put_text(b, "copied_from", b->base.copied_from, err);
     if (rc == CSYNC_OK)
@@ -98,6 +98,8 @@ static int become_own(cs_sqlite *b, csync_error *err)
         rc = sq_suppress(&b->base, 1, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = sq_fold(&b->base, err);
+    if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN)) /* rows from before track are pending too */
+        rc = sq_complete_log(&b->base, 0, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = rename_origin(b, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
