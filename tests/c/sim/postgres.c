@@ -289,7 +289,8 @@ static const char helpers[] =
     " PERFORM setval(oid::regclass,1,false) FROM pg_class WHERE relkind='S' AND"
     "  relnamespace='csync'::regnamespace AND relname<>'_sync_tables_id_seq'; END $$;";
 
-/* A backup of all content, and its way back, in place: PostgreSQL copies a database only when nobody is in it. */
+/* A backup of all content, and its way back, in place: PostgreSQL copies a database only when nobody is in it. That goes
+ * for copies too, which get all content but what says which tables are tracked. */
 static const char backups[] =
     "CREATE FUNCTION sim.save() RETURNS void LANGUAGE plpgsql AS $$ DECLARE t record; BEGIN"
     " DROP SCHEMA IF EXISTS backup CASCADE; CREATE SCHEMA backup;"
@@ -435,4 +436,89 @@ void postgres_save(world *w, const replica *r)
 void postgres_restore(world *w, const replica *r)
 {
     (void)run(w, app_of(r), "SELECT sim.restore()");
+}
+
+/* ---- copies ---- */
+
+/* Rows go from one connection to the other as COPY writes them. */
+static void pump(world *w, PGconn *from, PGconn *to)
+{
+    char *row;
+    int len;
+
+    while ((len = PQgetCopyData(from, &row, 0)) > 0) {
+        if (PQputCopyData(to, row, len) != 1)
+            finding(w, "error", "COPY FROM STDIN: %s", PQerrorMessage(to));
+        PQfreemem(row);
+    }
+    if (len != -1 || PQputCopyEnd(to, NULL) != 1)
+        finding(w, "error", "COPY TO STDOUT: %s", PQerrorMessage(from));
+}
+
+/* What is left on the connection, which is to be "done" alone. */
+static void finish_copy(world *w, PGconn *conn)
+{
+    PGresult *result;
+
+    while ((result = PQgetResult(conn)) != NULL) {
+        if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            finding(w, "error", "COPY: %s", PQresultErrorMessage(result));
+        PQclear(result);
+    }
+}
+
+static void copy_table(world *w, PGconn *from, PGconn *to, const char *table)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof sql, "DELETE FROM %s", table);
+    (void)run(w, to, sql);
+    snprintf(sql, sizeof sql, "COPY %s TO STDOUT", table);
+    PQclear(PQexec(from, sql));
+    snprintf(sql, sizeof sql, "COPY %s FROM STDIN", table);
+    PQclear(PQexec(to, sql));
+    pump(w, from, to);
+    finish_copy(w, from);
+    finish_copy(w, to);
+}
+
+/* The first column of each row, which is a text. */
+static void each_text(world *w, PGconn *from, const char *sql, PGconn *to,
+                      void (*visit)(world *, PGconn *, PGconn *, const char *))
+{
+    PGresult *result = PQexec(from, sql);
+
+    if (note(result) != SQL_DONE)
+        finding(w, "error", "%.100s: %s", sql, why);
+    for (int i = 0; i < PQntuples(result); i++)
+        visit(w, from, to, PQgetvalue(result, i, 0));
+    PQclear(result);
+}
+
+static void run_there(world *w, PGconn *from, PGconn *to, const char *sql)
+{
+    (void)from;
+    (void)run(w, to, sql);
+}
+
+int postgres_copy(world *w, const replica *r, replica *copy)
+{
+    PGconn *from = app_of(r), *to;
+
+    if (postgres_create(w, copy) != CSYNC_OK)
+        return -1;
+    replica_close(w, copy);
+    to = app_of(copy);
+    (void)run(w, to, "BEGIN; SET LOCAL session_replication_role=replica");
+    each_text(w, from,
+              "SELECT format('%I.%I',schemaname,tablename) FROM pg_tables WHERE schemaname IN "
+              "('csync','public') AND tablename<>'_sync_tables' ORDER BY 1",
+              to, copy_table);
+    each_text(w, from,
+              "SELECT format('SELECT setval(%L,%s,%L)','csync.'||sequencename,coalesce(last_value,1),"
+              "last_value IS NOT NULL) FROM pg_sequences WHERE schemaname='csync' ORDER BY 1",
+              to, run_there);
+    (void)run(w, to, "COMMIT");
+    copy->copied = 1;
+    return replica_open(w, copy);
 }

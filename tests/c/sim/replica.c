@@ -54,7 +54,7 @@ static int open_postgres(const world *w, replica *r, csync_error *err)
     char url[200], origin[40];
 
     replica_origin(w, r, origin);
-    options.origin = origin;
+    options.origin = r->copied ? NULL : origin;
     postgres_url(r, url, sizeof url);
     return csync_open(&r->handle, url, &options, err);
 }

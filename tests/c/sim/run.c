@@ -382,14 +382,22 @@ static void join_anybody(world *w, int index, rng *g)
     join(w, index, w->config.strategies ? 0 : (int)rng_below(g, (unsigned)index));
 }
 
+static void copy_file(world *w, const replica *r, replica *copy)
+{
+    disk_image *image = disk_save(r->index);
+
+    disk_restore(copy->index, image);
+    disk_image_free(image);
+    replica_open(w, copy);
+}
+
 static void do_copy(world *w, rng *g)
 {
     replica *r = pick(w, g), *copy = &w->replicas[w->count];
-    disk_image *image;
 
-    if (r->memory || r->postgres || w->count == MAX_REPLICAS)
+    if (r->memory || (r->postgres && r->has_column) || w->count == MAX_REPLICAS)
         return;
-    event(w, "  the file of replica %d is copied: replica %d", r->index, w->count);
+    event(w, "  replica %d is copied: replica %d", r->index, w->count);
     *copy = *r;
     copy->index = w->count++;
     snprintf(copy->path, sizeof copy->path, "r%d", copy->index);
@@ -401,10 +409,10 @@ static void do_copy(world *w, rng *g)
     memset(copy->heads, 0, sizeof copy->heads);
     if (w->config.strategies) /* a copy of the server is a client too */
         copy->strategy = rng_range(g, CSYNC_CLIENT_WINS, CSYNC_CUSTOM);
-    image = disk_save(r->index);
-    disk_restore(copy->index, image);
-    disk_image_free(image);
-    replica_open(w, copy);
+    if (r->postgres)
+        postgres_copy(w, r, copy);
+    else
+        copy_file(w, r, copy);
     join_anybody(w, copy->index, g);
     oracle_observe(w, copy, NULL, NULL, 0, 0);
     write_at_once(w, copy, g, 2);

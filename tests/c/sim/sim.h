@@ -123,6 +123,7 @@ typedef struct replica {
     char path[16];
     int memory, wal;
     int postgres;
+    int copied; /* a PostgreSQL database that found its origin by itself */
     int attached; /* csync works on the application's connection */
     int64_t skew;
     csync *handle;
@@ -256,6 +257,8 @@ void postgres_url(const replica *r, char *out, size_t size);
 void postgres_clock(const replica *r, int64_t ms);
 void postgres_save(world *w, const replica *r); /* its content; the last time counts */
 void postgres_restore(world *w, const replica *r);
+int postgres_copy(world *w, const replica *r,
+                  replica *copy); /* `copy` is filled but for its database; opens it */
 void postgres_has_column(const replica *r);
 int postgres_sql(replica *r, const char *sql);
 const char *postgres_why(const replica *r);
