@@ -332,16 +332,15 @@ static int read_foreign_keys(cs_pg *b, cs_table *t, const char *oid, csync_error
     int rc, n;
 
     pg_text(&a, oid);
-    rc = pg_run(
-        b,
-        "SELECT k.oid,(SELECT " PG_WIRE_NAME " FROM pg_class c JOIN pg_namespace n ON "
-        "n.oid=c.relnamespace WHERE c.oid=k.confrelid),k.confdeltype,k.confupdtype,"
-        "(SELECT attname FROM pg_attribute WHERE attrelid=k.conrelid AND attnum=u.mine),"
-        "(SELECT attname FROM pg_attribute WHERE attrelid=k.confrelid AND attnum=u.theirs),"
-        "array_length(k.conkey,1) FROM pg_constraint k,"
-        "unnest(k.conkey,k.confkey) WITH ORDINALITY u(mine,theirs,at) WHERE k.contype='f' AND "
-        "k.conparentid=0 AND k.conrelid=$1::oid ORDER BY k.oid,u.at",
-        &a, &r, err);
+    rc = pg_run(b,
+                "SELECT k.oid,(SELECT " PG_WIRE_NAME " FROM pg_class c JOIN pg_namespace n ON "
+                "n.oid=c.relnamespace WHERE c.oid=k.confrelid),k.confdeltype,k.confupdtype,"
+                "(SELECT attname FROM pg_attribute WHERE attrelid=k.conrelid AND attnum=u.mine),"
+                "(SELECT attname FROM pg_attribute WHERE attrelid=k.confrelid AND attnum=u.theirs),"
+                "array_length(k.conkey,1) FROM pg_constraint k,"
+                "unnest(k.conkey,k.confkey) WITH ORDINALITY u(mine,theirs,at) WHERE k.contype='f' AND "
+                "k.conparentid=0 AND k.conrelid=$1::oid ORDER BY k.oid,u.at",
+                &a, &r, err);
     n = rc == CSYNC_OK ? pg_rows(b, r) : 0;
     t->fks = cs_calloc((size_t)n + 1, sizeof *t->fks);
     if (!t->fks)
