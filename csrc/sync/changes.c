@@ -326,6 +326,8 @@ static int delete_forgotten(cs_changes *w, csync_error *err)
             continue;
         w->items[i].status = CSYNC_LOST;
         rc = audit_forgotten(w, &w->items[i].change->pub, &deletes->items[n++].pub, err);
+        if (rc == CSYNC_OK && w->pulling) /* the delete has seen the peer's row */
+            rc = b->ops->agree(b, w->items[i].table, &w->items[i].change->pub, err);
     }
     cs_batch_destroy(deletes);
     return rc;

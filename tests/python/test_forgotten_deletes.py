@@ -113,3 +113,12 @@ def test_a_row_that_its_author_made_after_a_restore_under_the_same_number_is_non
         mirror.pull(again)
         server.pull(mirror)
         assert ids(server) == [1, 4, 7] and not server.conflicts()
+
+
+def test_a_delete_that_is_made_again_is_in_no_conflict_with_the_row_that_it_is_about(world):
+    server, _, stranger, newcomer = world
+    newcomer.sync(server)
+    result = newcomer.sync(stranger, on_conflict=lambda local, remote, base: pytest.fail("nobody has to decide"))
+    assert result.conflicts == 1
+    assert [c.strategy for c in newcomer.conflicts()] == ["forgotten delete"]
+    assert ids(newcomer) == ids(stranger) == [2, 3]

@@ -511,3 +511,21 @@ def test_rows_of_a_copied_file_from_before_csync_meet_their_conflicts(tmp_path):
         assert asked == [("client", "server", None)]
         assert settle(server, copy)[0][:2] == (1, "client")
     server.close()
+
+
+def test_what_a_file_writes_after_it_was_copied_is_not_its_copys(tmp_path):
+    """Its versions begin where those of the copy do, whose log then held the rows from before csync."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "first.db")) as plain, plain:
+        plain.executescript(NOTE)
+        plain.executemany("INSERT INTO note(id, body) VALUES (?, 'old')", [(1,), (2,)])
+    with csync.open(tmp_path / "first.db") as first:
+        first.track("note")
+    with (
+        csync.open(shutil.copy(tmp_path / "first.db", tmp_path / "copy.db")) as copy,
+        csync.open(tmp_path / "first.db") as first,
+    ):
+        copy.execute("UPDATE note SET body = 'copy' WHERE id = 1")
+        first.execute("UPDATE note SET body = 'first' WHERE id = 1")
+        asked = []
+        copy.sync(first, on_conflict=lambda local, remote, base: asked.append(remote.payload["body"]) or local.payload)
+        assert asked == ["first"]

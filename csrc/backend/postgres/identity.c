@@ -64,8 +64,9 @@ static int is_copy(cs_pg *b, int *is, csync_error *err)
     return rc;
 }
 
-/* The log's own entries become those of the origin that made them; no peer knows the new origin's log. */
-static int rename_origin(cs_pg *b, csync_error *err)
+/* The log's own entries become those of the origin that made them, which wrote up to `made`; no peer knows the new
+ * origin's log. */
+static int rename_origin(cs_pg *b, int64_t made, csync_error *err)
 {
     pg_args a = {.count = 0};
     char id[CS_UUID_SIZE];
@@ -84,7 +85,7 @@ static int rename_origin(cs_pg *b, csync_error *err)
         rc = pg_state_put_int(b, "copied_at", last, err);
     if (rc == CSYNC_OK)
         rc = pg_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
-    cs_lineage_add(b->base.copied_from, b->base.origin, last);
+    cs_lineage_add(b->base.copied_from, b->base.origin, made);
     if (rc == CSYNC_OK)
         rc = pg_state_put(b, "copied_from", b->base.copied_from, err);
     if (rc == CSYNC_OK)
@@ -108,7 +109,7 @@ static int pass_own_stamps(cs_pg *b, csync_error *err)
 
 static int become_own(cs_pg *b, csync_error *err)
 {
-    int64_t repaired = 0;
+    int64_t repaired = 0, made = 0;
     int still = 0;
     int rc = is_copy(b, &still, err); /* another process may have been faster */
 
@@ -119,10 +120,12 @@ static int become_own(cs_pg *b, csync_error *err)
         rc = b->base.ops->suppress(&b->base, 1, err);
     if (rc == CSYNC_OK)
         rc = pg_fold(&b->base, err);
+    if (rc == CSYNC_OK)
+        rc = pg_last_version(b, &made, err);
     if (rc == CSYNC_OK) /* rows from before track are pending too */
         rc = pg_complete_log(&b->base, 0, err);
     if (rc == CSYNC_OK)
-        rc = rename_origin(b, err);
+        rc = rename_origin(b, made, err);
     if (rc == CSYNC_OK)
         rc = pass_own_stamps(b, err);
     if (rc == CSYNC_OK)

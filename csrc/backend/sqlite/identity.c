@@ -36,8 +36,9 @@ int sq_is_copy(cs_sqlite *b, int *is_copy, csync_error *err)
     return rc;
 }
 
-/* The log's own entries become those of the origin that made them; no peer knows the new origin's log. */
-static int rename_origin(cs_sqlite *b, csync_error *err)
+/* The log's own entries become those of the origin that made them, which wrote up to `made`; no peer knows the new
+ * origin's log. */
+static int rename_origin(cs_sqlite *b, int64_t made, csync_error *err)
 {
     SQ_API(b);
     sqlite3_stmt *stmt;
@@ -63,7 +64,7 @@ static int rename_origin(cs_sqlite *b, csync_error *err)
         rc = sq_state_put_int(b, "copied_at", top, err);
     if (rc == CSYNC_OK)
         rc = sq_state_text(b, "copied_from", b->base.copied_from, sizeof b->base.copied_from, err);
-    cs_lineage_add(b->base.copied_from, b->base.origin, top);
+    cs_lineage_add(b->base.copied_from, b->base.origin, made);
     if (rc == CSYNC_OK)
         rc = sq_state_put_text(b, "copied_from", b->base.copied_from, err);
     if (rc == CSYNC_OK)
@@ -87,7 +88,7 @@ static int pass_own_stamps(cs_sqlite *b, csync_error *err)
 
 static int become_own(cs_sqlite *b, csync_error *err)
 {
-    int64_t repaired = 0;
+    int64_t repaired = 0, made = 0;
     int is_copy = 0;
     int rc = sq_is_copy(b, &is_copy, err); /* again: another process may have been faster */
 
@@ -98,10 +99,12 @@ static int become_own(cs_sqlite *b, csync_error *err)
         rc = sq_suppress(&b->base, 1, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = sq_fold(&b->base, err);
+    if (rc == CSYNC_OK)
+        rc = sq_log_top(&b->base, &made, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN)) /* rows from before track are pending too */
         rc = sq_complete_log(&b->base, 0, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
-        rc = rename_origin(b, err);
+        rc = rename_origin(b, made, err);
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
         rc = CS_RULE(COPY_CLOCK) ? pass_own_stamps(b, err) : CSYNC_OK;
     if (rc == CSYNC_OK && CS_RULE(COPY_ORIGIN))
