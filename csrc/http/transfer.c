@@ -12,7 +12,7 @@
 #include "codec/coding.h"
 #include "http/url.h"
 
-enum { WAIT_MAX = 60 * 1000 };
+enum { WAIT_MAX = 60 * 1000, HEADERS_MAX = 64 << 10 };
 
 void cs_response_clear(cs_response *response)
 {
@@ -105,6 +105,9 @@ static size_t take_header(char *line, size_t size, size_t count, void *ctx)
     cs_response *r = ctx;
     size_t len = size * count;
 
+    r->headers += len;
+    if (r->headers > HEADERS_MAX)
+        return 0;
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
         r->is_headed = *r->retry_after = *r->takes = *r->coding = 0;
     if (*line == '\r' || *line == '\n')
@@ -289,6 +292,8 @@ static int explain(csync_url *u, CURLcode code, const char *why, cs_response *ou
         return cs_fail_nomem(err);
     if (!*why || strchr(why, '@') || code == CURLE_COULDNT_RESOLVE_PROXY)
         why = u->curl->curl_easy_strerror(code);
+    if (out->headers > HEADERS_MAX)
+        why = "the answer's headers are too large";
     out->is_final = code == CURLE_PEER_FAILED_VERIFICATION;
     if (code == CURLE_SSL_CACERT_BADFILE)
         return cs_fail(err, CSYNC_EINVAL, "the file of authorities cannot be used: %s", why);

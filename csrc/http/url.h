@@ -38,6 +38,7 @@ typedef struct cs_response {
     cs_buf body;
     char retry_after[64], takes[128], coding[32]; /* Retry-After, Accept-Encoding, Content-Encoding */
     char *elsewhere; /* where it redirects to, without what may be secret; NULL: nowhere */
+    size_t headers; /* bytes of them */
     int is_headed; /* all of its headers came */
     int is_final; /* there was no response, and another attempt would be as futile */
 } cs_response; /* zero-initialised is empty */

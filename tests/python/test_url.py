@@ -189,6 +189,17 @@ def test_a_path_before_the_routes_and_a_query_are_kept(pair):
     assert pair[0].hash() == pair[1].hash()
 
 
+def test_the_example_runs(replica, tmp_path):
+    notes = replica("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT)", "note")
+    notes.execute("INSERT INTO note VALUES (1, 'milk'), (2, 'call Ada'), (3, 'rest')")
+    with serving(notes, grants=[csync.Grant(TOKEN)]) as running:
+        command = [CLIENT.parent / "example_with_server", tmp_path / "phone.db", running.url]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CSYNC_TOKEN": TOKEN})
+        assert (done.returncode, done.stdout) == (0, "pulled 3, pushed 0\n"), done.stderr
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1 and "(CSYNC_EAUTH)" in done.stderr
+
+
 # ---- bad networks
 
 
@@ -365,6 +376,15 @@ def test_refusals_are_the_errors_that_the_problem_names(pair, given, code):
     assert caught.value.code == code  # the client of Python says the same
 
 
+@pytest.mark.parametrize("body", [b"{", b"", b"[]", b'{"changes":7}', b"\xff"])
+def test_a_page_that_cannot_be_read_is_a_protocol_error(pair, body):
+    with answering(state_of(pair[0]), (200, {}, body)) as script:
+        code, message = refused(pair[1], script.url, command="pull")
+        assert code == "CSYNC_EPROTO" and script.url in message
+    with answering(state_of(pair[0]), (200, {}, body)) as script:
+        assert refused(pair[1], script.url, command="loose")[0] == "CSYNC_EPROTO"
+
+
 def test_an_origin_that_is_none_is_no_name(pair):
     with answering((200, {}, b'{"origin":"%s"}' % (b"x" * 100))) as script:
         assert refused(pair[1], script.url)[0] == "CSYNC_EPROTO"
@@ -475,6 +495,12 @@ def test_what_it_says_of_itself(pair):
         "User-Agent": f"csync/{csync.__version__}",
         "Authorization": f"Bearer {TOKEN}",
     }
+
+
+def test_headers_without_an_end_are_no_answer(pair):
+    with answering((200, {f"X-{i}": "y" * 1000 for i in range(90)}, state_of(pair[0])[2])) as script:
+        code, message = refused(pair[1], script.url, tries=2)
+        assert code == "CSYNC_ENET" and "headers are too large" in message and len(script.asked) == 2
 
 
 # ---- TLS
