@@ -37,6 +37,7 @@ typedef struct csync_url_options {
 /* Asks the server at `url` (http:// or https://, a path, ?db=NAME) who it is. `options` may be NULL; its texts are copied.
  * Certificates are checked, and redirections not followed, so that a token goes to the host of the URL alone. What fails for
  * a moment (no connection, 429, 502, 503, 504) is tried again; what a request does twice has the effect of once.
+ * It waits for the server, and nobody can cancel that: connect_ms and tries bound it.
  * CSYNC_EINVAL: the URL or an option is malformed, or says more than it should (a password, a token over http://).
  * CSYNC_ENOTFOUND: ca_file cannot be read. CSYNC_EUNSUPPORTED: there is no libcurl, or one older than 7.68.
  * CSYNC_ENET: the server cannot be reached, or its certificate is not to be trusted. CSYNC_EAUTH: it wants another token.

@@ -148,12 +148,10 @@ static int unfold(csync_url *u, cs_response *r, cs_buf *out, csync_error *err)
 
 /* ---- attempts ---- */
 
+/* Whoever answers 429 or 503 has done nothing. */
 static int is_momentary(long status, int again)
 {
-    /* who answers so has done nothing */
-    if (status == 429 || status == 503)
-        return 1;
-    return again && (status == 502 || status == 504);
+    return status == 429 || status == 503 || (again && (status == 502 || status == 504));
 }
 
 /* What follows an attempt: CSYNC_OK: another one, after *wait. */
@@ -182,7 +180,7 @@ static int next_of(csync_url *u, int rc, const cs_question *q, const cs_response
 }
 
 /* The attempt whose answer counts; the others' are passed over. */
-static int attempts(csync_url *u, cs_question *q, cs_response *r, csync_error *err)
+static int attempts(csync_url *u, const cs_question *q, cs_response *r, csync_error *err)
 {
     for (int attempt = 1;; attempt++) {
         int64_t wait;
@@ -222,7 +220,7 @@ static int ask_coded(csync_url *u, const cs_question *q, cs_response *r, csync_e
     return rc;
 }
 
-int cs_url_ask(csync_url *u, cs_question *question, cs_buf *out, csync_error *err)
+int cs_url_ask(csync_url *u, const cs_question *question, cs_buf *out, csync_error *err)
 {
     cs_response response = {0};
     csync_error why = CSYNC_ERROR_INIT;

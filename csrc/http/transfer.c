@@ -330,6 +330,15 @@ static int carry_out(csync_url *u, const char *why, cs_response *out, csync_erro
     return rc;
 }
 
+/* Why it cannot be told what to do. */
+static int untold(csync_url *u, CURLcode code, csync_error *err)
+{
+    return code == CURLE_OUT_OF_MEMORY
+               ? cs_fail_nomem(err)
+               : cs_fail(err, CSYNC_EUNSUPPORTED, "this libcurl lacks what is needed: %s",
+                         u->curl->curl_easy_strerror(code));
+}
+
 int cs_transfer(csync_url *u, const cs_question *question, cs_response *out, csync_error *err)
 {
     char why[CURL_ERROR_SIZE] = "";
@@ -340,7 +349,7 @@ int cs_transfer(csync_url *u, const cs_question *question, cs_response *out, csy
     hush_begin(&h);
     out->body.max = (size_t)u->options.max_answer;
     set_all(&s, question, out, why);
-    rc = s.code == CURLE_OK ? carry_out(u, why, out, err) : explain(u, s.code, why, out, err);
+    rc = s.code == CURLE_OK ? carry_out(u, why, out, err) : untold(u, s.code, err);
     u->curl->curl_easy_reset(u->easy); /* what it points to ends here; connections stay */
     u->curl->curl_slist_free_all(s.headers);
     hush_end(&h);

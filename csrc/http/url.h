@@ -55,7 +55,7 @@ int cs_transfer_wait(csync_url *u, int64_t ms, csync_error *err);
 
 /* attempts.c */
 /* Asks until there is an answer or no more reason to ask; the answer's body, decoded, goes to `out`. */
-int cs_url_ask(csync_url *u, cs_question *question, cs_buf *out, csync_error *err);
+int cs_url_ask(csync_url *u, const cs_question *question, cs_buf *out, csync_error *err);
 
 /* What a document of the server says that is a text; NULL: not said. Borrowed from `texts`. */
 typedef struct cs_said {
