@@ -1,4 +1,4 @@
-"""check_api.py LIBRARY EXTENSION LUA_MODULE...: the public functions of include/csync.h.
+"""check_api.py LIBRARY EXTENSION LUA_MODULE...: the public functions of include/*.h.
 
 Each is commented, exported by LIBRARY (and nothing else is), called in tests/c or by a binding, and used by each
 binding or named, with a reason, in api_skip.txt. EXTENSION and the Lua modules export their entry points only.
@@ -10,7 +10,7 @@ import sys
 
 import tree
 
-HEADER = tree.ROOT / "include" / "csync.h"
+HEADERS = sorted((tree.ROOT / "include").glob("*.h"))
 SKIP = tree.ROOT / "script" / "api_skip.txt"
 DECLARATION = re.compile(r"^CSYNC_API\b[^;]*?\b(csync_\w+)\s*\(", re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -62,9 +62,9 @@ def skipped(findings):
 def check_exports(library, extension, modules, public):
     names = exported(library)
     for name in sorted(set(public) - names):
-        yield f"include/csync.h:{public[name]}: {name} is not exported by {library}: define it"
+        yield f"{public[name]}: {name} is not exported by {library}: define it"
     for name in sorted(names - set(public) - ENTRIES):
-        yield f"csrc/csync.map:1: {library} exports {name}, which is not in csync.h: declare or hide it"
+        yield f"csrc/csync.map:1: {library} exports {name}, which is in no public header: declare or hide it"
     for name in sorted(exported(extension) - ENTRIES - {"PyInit__csync"}):
         yield f"bindings/python/csync.map:1: {extension} exports {name}: hide it"
     for module in modules:
@@ -74,25 +74,26 @@ def check_exports(library, extension, modules, public):
 
 def check_binding(binding, used, reasons, public):
     folder = BINDINGS[binding]
-    for name, line in public.items():
+    for name, where in public.items():
         if name not in used | set(reasons):
-            yield f"include/csync.h:{line}: {name} is not used by {folder}: bind it, or skip it with a reason"
+            yield f"{where}: {name} is not used by {folder}: bind it, or skip it with a reason"
     for name in sorted(set(reasons) & (used | (set(reasons) - set(public)))):
         yield f"script/api_skip.txt:{reasons[name]}: {name} is bound or gone: delete the line"
 
 
 def main(library, extension, *modules):
     findings, public = [], {}
-    text = HEADER.read_text()
-    for name, start, end in declarations(text):
-        public[name] = tree.line_of(text, start)
-        if not commented(text, start, end):
-            findings.append(f"include/csync.h:{public[name]}: {name} has no comment: write its contract")
+    for header in HEADERS:
+        text = header.read_text()
+        for name, start, end in declarations(text):
+            public[name] = f"{tree.name(header)}:{tree.line_of(text, start)}"
+            if not commented(text, start, end):
+                findings.append(f"{public[name]}: {name} has no comment: write its contract")
     findings += check_exports(library, extension, modules, public)
     used = {binding: called(folder) for binding, folder in BINDINGS.items()}
     reasons = skipped(findings)
     for name in sorted(set(public) - called("tests/c/").union(*used.values())):
-        findings.append(f"include/csync.h:{public[name]}: {name} is not called by tests/c nor by a binding: write a test")
+        findings.append(f"{public[name]}: {name} is not called by tests/c nor by a binding: write a test")
     for binding in BINDINGS:
         findings += check_binding(binding, used[binding], reasons[binding], public)
     return findings

@@ -55,7 +55,7 @@ def ours(name, target):
     if name.startswith("bindings/"):
         same = target.startswith("/".join(name.split("/")[:2]) + "/")
         return None if same or target == "include/csync.h" else "a binding sees include/csync.h and nothing else"
-    if not name.startswith("csrc/") or target == "include/csync.h":
+    if not name.startswith("csrc/") or target.startswith("include/"):
         return None
     mine, theirs = layer(name), layer(target)
     if theirs == mine:

@@ -1,5 +1,6 @@
 /* The smallest program that uses an installed csync, in C99 and in C++. */
 #include <csync.h>
+#include <csync_url.h>
 #include <stdio.h>
 
 int main(void)
