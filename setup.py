@@ -27,7 +27,8 @@ def version():
 
 def sources():
     found = glob.glob("csrc/**/*.c", recursive=True, root_dir=HERE)
-    core = [path for path in found if path != "csrc/cli/main.c"]
+    # Python has a client of its own, which needs no libcurl
+    core = [path for path in found if path != "csrc/cli/main.c" and not path.startswith("csrc/client/")]
     return sorted(core) + sorted(glob.glob("bindings/python/src/*.c", root_dir=HERE))
 
 

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "base/watch.h"
 #include "codec/coding.h"
-#include "http/url.h"
+#include "client/url.h"
 
 enum { WAIT_MAX = 60 * 1000, HEADERS_MAX = 64 << 10 };
 

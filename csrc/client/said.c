@@ -1,6 +1,6 @@
 /* said.c - what a problem document (RFC 9457) or the state of a server says. */
 #include "codec/wire_reader.h"
-#include "http/url.h"
+#include "client/url.h"
 
 enum { DETAIL, CODE, EXPECTED, ACTUAL, ORIGIN, VERSION, FIELDS };
 static const cs_field fields[FIELDS] = {{"\"detail\":", 9},    {"\"code\":", 7},

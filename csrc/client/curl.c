@@ -1,5 +1,5 @@
 /* curl.c - finds libcurl when the first URL is opened. */
-#include "http/curl.h"
+#include "client/curl.h"
 
 #include <pthread.h>
 

@@ -1,5 +1,5 @@
 /* place.c - where a URL leads. libcurl reads it, so that it is read as it will be asked. */
-#include "http/place.h"
+#include "client/place.h"
 
 #include <string.h>
 #include <strings.h>

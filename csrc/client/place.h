@@ -2,7 +2,7 @@
 #ifndef CS_PLACE_H
 #define CS_PLACE_H
 #include "base/buf.h"
-#include "http/curl.h"
+#include "client/curl.h"
 
 typedef struct cs_place {
     char *base; /* scheme, host, port and path, without a '/' at the end: also its name in messages */

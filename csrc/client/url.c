@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "base/options.h"
-#include "http/url.h"
+#include "client/url.h"
 #include "model/change.h"
 
 enum { CONNECT_MS = 20 * 1000, SILENCE_MS = 60 * 1000, TRIES = 5, WAIT_MS = 500 };

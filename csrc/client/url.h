@@ -7,7 +7,7 @@
 
 #include "base/lock.h"
 #include "csync_url.h"
-#include "http/place.h"
+#include "client/place.h"
 
 struct csync_url {
     cs_lock lock;

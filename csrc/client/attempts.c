@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "codec/coding.h"
-#include "http/url.h"
+#include "client/url.h"
 
 enum { SMALL = 1024 }; /* bytes that are not worth a coding */
 enum { LONGEST_WAIT = 60 * 1000 };
