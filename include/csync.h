@@ -360,8 +360,7 @@ typedef struct csync_sync_options {
     int direction; /* CSYNC_BOTH: pull, then push */
     int batch_size; /* changes per batch; 0: 1000, at most 10000 */
     int64_t batch_bytes; /* bytes per batch; 0: 4 MiB */
-    int max_retry_passes; /* how often rows with a missing parent are tried again before they are parked;
-                             0: 3; -1: not at all */
+    int max_retry_passes; /* of rows without their parent, before they are parked; 0: 3; -1: not at all */
     int strategy;
     csync_conflict_fn on_conflict; /* required for CSYNC_CUSTOM */
     csync_progress_fn on_progress;
@@ -370,6 +369,7 @@ typedef struct csync_sync_options {
                         merge a snapshot; -1: stop with CSYNC_EFULLRESYNC */
     const char *const *tables; /* csync_apply: a batch with a change of any other is refused (CSYNC_EAUTH) */
     size_t table_count; /* 0: every table may be written */
+    const char *only_origin; /* csync_apply: refused (CSYNC_EAUTH) is what others changed and would win here; NULL: nothing */
 } csync_sync_options;
 
 typedef struct csync_result {

@@ -12,7 +12,7 @@
 #include "http/file.h"
 
 enum { FILE_MAX = 1 << 20, LIST_MAX = 256 };
-enum { TEXT, FLAG, COUNT, COUNT64, DATABASES, ORIGINS };
+enum { TEXT, FLAG, COUNT, COUNT64, RATE, DATABASES, ORIGINS };
 
 #define AT(member) offsetof(csync_server_options, member)
 static const struct {
@@ -30,7 +30,7 @@ static const struct {
     {COUNT, AT(max_connections)},
     {COUNT, AT(max_per_address)},
     {COUNT, AT(max_streams)},
-    {COUNT, AT(rate)},
+    {RATE, AT(rate)},
     {COUNT, AT(header_ms)},
     {COUNT, AT(body_ms)},
     {COUNT, AT(idle_ms)},
@@ -75,6 +75,19 @@ static int read_count(cs_reader *r, int *target)
         rc = cs_scan_fault(&r->s, "the number is too large");
     if (rc == CSYNC_OK && !*target)
         *target = (int)value;
+    return rc;
+}
+
+/* -1: there is no limit. */
+static int read_rate(cs_reader *r, int *target)
+{
+    int rc;
+
+    if (cs_scan_peek(&r->s) != '-')
+        return read_count(r, target);
+    rc = cs_scan_word(&r->s, "-1");
+    if (rc == CSYNC_OK && !*target)
+        *target = -1;
     return rc;
 }
 
@@ -142,6 +155,8 @@ static int read_field(cs_reader *r, int field, csync_server_options *o)
         return read_count(r, (int *)(void *)target);
     case COUNT64:
         return o->max_body ? cs_scan_value(&r->s, 1) : cs_reader_count(r, &o->max_body);
+    case RATE:
+        return read_rate(r, (int *)(void *)target);
     case DATABASES:
         return read_databases(r, o);
     default:

@@ -231,18 +231,32 @@ static int post_digest(cs_exchange *x, csync_error *err)
 
 /* ---- pushes ---- */
 
-/* Everything in the batch has to be the client's own, unless it is a relay. */
-static int speaks_for_itself(const cs_exchange *x, const csync_batch *batch)
+/* Whose changes alone the bearer may push; NULL: anybody's. */
+static const char *bound_to(const cs_exchange *x)
 {
-    csync_batch_info info = {.struct_size = sizeof info};
+    return x->grant && *x->grant->client ? x->grant->client : NULL;
+}
 
-    (void)csync_batch_get_info(batch, &info);
-    if (info.origin && !cs_exchange_may_be(x, info.origin))
-        return 0;
+static int is_its_own(const cs_exchange *x, const csync_batch *batch)
+{
     for (size_t i = 0; i < csync_batch_count(batch); i++)
         if (!cs_exchange_may_be(x, csync_batch_at(batch, i)->origin))
             return 0;
     return 1;
+}
+
+static int sender_is_another(const cs_exchange *x, const csync_batch *batch)
+{
+    csync_batch_info info = {.struct_size = sizeof info};
+
+    (void)csync_batch_get_info(batch, &info);
+    return info.origin && !cs_exchange_may_be(x, info.origin);
+}
+
+static int refuse_others(cs_exchange *x, csync_error *err)
+{
+    return refuse(x, 403, "another-client", "the token may push only the changes of its own client",
+                  err);
 }
 
 static int put_outcome(cs_exchange *x, const csync_outcome *outcome, csync_error *err)
@@ -268,20 +282,20 @@ static int apply(cs_exchange *x, const csync_batch *batch, csync_error *err)
 {
     const csync_sync_options options = {.struct_size = sizeof options,
                                         .tables = cs_exchange_scope(x)->tables,
-                                        .table_count = cs_exchange_scope(x)->count};
+                                        .table_count = cs_exchange_scope(x)->count,
+                                        .only_origin = bound_to(x)};
     csync_outcome *outcome = NULL;
     int rc;
 
     if (csync_batch_count(batch) > PUSH_MAX)
         return refuse(x, 413, "too-large", "a push has at most 10000 changes", err);
-    if (!speaks_for_itself(x, batch))
-        return refuse(x, 403, "another-client",
-                      "the token may push only the changes of its own client", err);
+    if (sender_is_another(x, batch))
+        return refuse_others(x, err);
     rc = csync_apply(x->database->replica, batch, &options, &outcome, NULL, err);
     if (rc == CSYNC_OK)
         rc = put_outcome(x, outcome, err);
     csync_outcome_free(outcome);
-    return rc;
+    return rc == CSYNC_EAUTH && !is_its_own(x, batch) ? refuse_others(x, err) : rc;
 }
 
 static int post_changes(cs_exchange *x, csync_error *err)

@@ -491,6 +491,29 @@ static int enter_changes(csync *c, work *w, csync_error *err)
     return cs_changes_enter(changes, err);
 }
 
+/* Nothing was written because of it, and no clock was moved. */
+static int is_known(const cs_item *item)
+{
+    if (item->status == CSYNC_CONFLICT)
+        return item->head.found && item->head.stamp.ts >= item->change->ts;
+    return (item->status == CSYNC_DUPLICATE || item->status == CSYNC_LOST) && !item->forgotten;
+}
+
+/* Whoever may push his own changes alone brings others' in good faith: the rows that answers to his pushes gave him. */
+static int check_authors(const work *w, csync_error *err)
+{
+    const char *only = w->a->options->only_origin;
+
+    for (size_t i = 0; only && i < w->changes.count; i++) {
+        const cs_item *item = &w->changes.items[i];
+
+        if (strcmp(item->change->pub.origin, only) != 0 && !is_known(item))
+            return cs_fail(err, CSYNC_EAUTH, "a change of %.100s may not be pushed by %.100s",
+                           item->change->pub.origin, only);
+    }
+    return CSYNC_OK;
+}
+
 /* What must not be: a crash after this would lose the batch. */
 static int position_first(csync *c, work *w, csync_error *err)
 {
@@ -521,6 +544,8 @@ static int apply_changes(csync *c, work *w, csync_error *err)
         rc = begin_snapshot(c, w, err);
     if (rc == CSYNC_OK)
         rc = enter_changes(c, w, err);
+    if (rc == CSYNC_OK)
+        rc = check_authors(w, err);
     if (rc == CSYNC_OK)
         rc = go_on_snapshot(c, w, err);
     if (rc == CSYNC_OK)

@@ -36,6 +36,25 @@ def trimmed(world):
     return make
 
 
+# ---- Positions
+
+
+def test_a_newcomer_that_has_been_here_once_needs_no_snapshot_the_next_time(world):
+    """It has not said yet where it stands. Meanwhile other handles of the server have begun epochs, which others know."""
+    server, newcomer, _, regular = world.notes(count=4)
+    put(server, 1)
+    newcomer.pull(server)
+    regular.pull(server)
+    for n in range(2, 6):
+        with world.reopened(server) as again:
+            put(again, n)
+            for _ in range(2):
+                assert regular.pull(again).resyncs == 0
+    with world.reopened(server) as again:
+        result = newcomer.pull(again)
+    assert (result.pulled, result.resyncs) == (4, 0)
+
+
 # ---- Syncs
 
 

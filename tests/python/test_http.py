@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import pytest
 
 import csync
-from note_table import NOTE
+from note_table import NOTE, wait_a_moment
 from test_protocol import grow_stale, put
 
 TOKEN = "a-token-of-the-phone"
@@ -207,6 +207,40 @@ def test_a_token_speaks_for_its_client_alone(pair, replica):
             with pytest.raises(csync.AuthError):
                 who.sync(url, token=token)
     assert server.execute("SELECT id FROM note ORDER BY id") == [(1,), (2,), (3,), (7,)]
+
+
+@pytest.mark.parametrize("strategy", ["last-write-wins", "server-wins", "client-wins"])
+def test_a_client_may_give_back_what_answers_to_its_pushes_gave_it(pair, strategy):
+    """The row that beat its own is another's change, which it offers from then on."""
+    server, client = pair
+    with serving(csync.api(server, grants=[csync.Grant(TOKEN, client=client.origin)])) as url:
+        client.sync(url, token=TOKEN)
+        for n in (1, 2):
+            client.execute("UPDATE note SET body = 'client' WHERE id = ?", (n,))
+            wait_a_moment()
+            server.execute("UPDATE note SET body = 'server' WHERE id = ?", (n,))
+            client.push(url, token=TOKEN, strategy=strategy)
+            client.push(url, token=TOKEN, strategy=strategy)
+    winner = "client" if strategy == "client-wins" else "server"
+    for db in pair:
+        assert db.execute("SELECT body FROM note WHERE id < 3") == [(winner,), (winner,)]
+    assert server.hash() == client.hash()
+
+
+def test_a_client_forges_nothing_with_a_change_of_another(pair):
+    server, client = pair
+    top, changes = server.state.max_version, server.changes()
+    api = csync.api(server, grants=[csync.Grant(TOKEN, client=client.origin)])
+    later = csync.Change(99, "note", {"id": 1}, "update", {"body": "forged"}, server.origin, "2999-01-01T00:00:00.000Z", 99)
+    unknown = csync.Change(99, "note", {"id": 99}, "insert", {"id": 99}, "stranger", "2001-01-01T00:00:00.000Z", 99)
+    earlier = csync.Change(99, "note", {"id": 1}, "update", {"body": "forged"}, "stranger", "2001-01-01T00:00:00.000Z", 99)
+    for change, status in ((later, 403), (unknown, 403), (earlier, 200), (changes[0], 200)):
+        batch = json.loads(csync.Batch([change], origin=client.origin).to_json())
+        answer = ask(api, "POST", "/sync/changes", batch, [("Authorization", f"Bearer {TOKEN}")])
+        assert answer[0] == status, change
+        assert status == 200 or answer[1]["type"] == "urn:csync:another-client"
+    assert server.state.max_version == top
+    assert server.execute("SELECT body FROM note ORDER BY id") == [("row 1",), ("row 2",), ("row 3",)]
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,17 @@ def test_the_program_says_what_it_does_not_understand(tmp_path):
         assert done.returncode == status and text in done.stderr, arguments
 
 
+def test_the_file_of_options_takes_the_limit_of_requests_away(pair, tmp_path):
+    config = tmp_path / "server.json"
+    options = {"listen": "127.0.0.1:0", "databases": {"main": str(pair[0].path)}}
+    config.write_text(json.dumps(options | {"rate": -1}))
+    with program("--config", config) as process:
+        assert ask(process, "/health")[0] == 200
+    config.write_text(json.dumps(options | {"rate": -2}))
+    done = run("serve", "--config", config)
+    assert done.returncode == 1 and "configuration" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("serve", "--help"), ("token", "--help")])
 def test_the_program_helps(arguments):
     done = run(*arguments)

@@ -4,11 +4,12 @@
 #include "backend/sqlite/sqlite.h"
 #include "base/rules.h"
 
-/* What no peer's position names any more is forgotten; and there are at most 1000. */
+/* Older than what any peer's position names, an epoch is forgotten; but a peer says where it stands when it comes the next
+ * time, and another handle may have begun one since: so not the newest 100. And there are at most 1000. */
 static const char prune_sql[] =
-    "DELETE FROM main._sync_epochs WHERE id<(SELECT min(e.id) FROM main._sync_epochs e JOIN "
-    "main._sync_peers p ON e.epoch=substr(p.pushed_epoch,1,16)) OR id<=(SELECT max(id)-1000 FROM "
-    "main._sync_epochs)";
+    "DELETE FROM main._sync_epochs WHERE id<=(SELECT max(id)-1000 FROM main._sync_epochs) OR "
+    "(id<=(SELECT max(id)-100 FROM main._sync_epochs) AND id<(SELECT min(e.id) FROM "
+    "main._sync_epochs e JOIN main._sync_peers p ON e.epoch=substr(p.pushed_epoch,1,16)))";
 
 int sq_settle(cs_backend *base, csync_error *err)
 {
