@@ -9,12 +9,13 @@ is shown beside it. BENCH_SUBSCRIBERS (1000), BENCH_COMMITS (100), BENCH_PAUSE: 
 """
 
 import contextlib
+import itertools
+import multiprocessing
 import pathlib
 import selectors
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "shared"))
@@ -97,51 +98,46 @@ def settled(server):
     return now
 
 
-def each(work, pause):
-    for i in range(COMMITS):
-        work(i)
+# ---- who writes: a process of its own, so that nothing here slows it down
+
+
+def commit(path, first, pause):
+    """Commits of one row each."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA synchronous=OFF")
+    for row in itertools.islice(notes.rows(first + COMMITS), first, None):
+        connection.execute(notes.INSERT, row)
         time.sleep(pause)
+    connection.close()
 
 
-def fan_out(server, audience, mark, work, pause):
+def publish(port, messages, _, pause):
+    """One request each over one connection."""
+    publisher = connect(port)
+    for message in messages:
+        head = b"POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+        publisher.sendall(head % len(message) + message)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += publisher.recv(65536)
+        if not answer.startswith(b"HTTP/1.1 20"):
+            sys.exit(f"nchan: {answer.decode()}")
+        time.sleep(pause)
+    publisher.close()
+
+
+# ---- measuring
+
+
+def fan_out(server, audience, mark, work, first, pause):
     """Milliseconds of CPU until all have what `work` makes, COMMITS times."""
     before = server.cpu()
     audience.forget()
-    worker = threading.Thread(target=each, args=(work, pause))
+    worker = multiprocessing.get_context("spawn").Process(target=work[0], args=(*work[1:], first, pause))
     worker.start()
     audience.wait(mark, COMMITS)
     worker.join()
     return (server.cpu() - before) * 1e3
-
-
-class Writer:
-    """Commits of one row each, by another process as far as the server knows."""
-
-    def __init__(self, path):
-        self.connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self.connection.execute("PRAGMA synchronous=OFF")
-        self.rows = notes.rows(1 << 30)
-
-    def commit(self, _):
-        self.connection.execute(notes.INSERT, next(self.rows))
-
-
-class Publisher:
-    """One connection to nchan's publisher."""
-
-    def __init__(self, port, messages):
-        self.socket = connect(port)
-        self.messages = messages
-
-    def post(self, i):
-        body = self.messages[i]
-        head = b"POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
-        self.socket.sendall(head % len(body) + body)
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += self.socket.recv(65536)
-        if not answer.startswith(b"HTTP/1.1 20"):
-            sys.exit(f"nchan: {answer.decode()}")
 
 
 def idle(server, target, greeting, count):
@@ -162,8 +158,8 @@ def measure(server, target, greeting, mark, work):
     with contextlib.closing(idle(server, target, greeting, SUBSCRIBERS)) as audience:
         memory = (settled(server) - before) / SUBSCRIBERS
         audience.heard.clear()
-        fast = fan_out(server, audience, mark, work, 0)
-        slow = fan_out(server, audience, mark, work, PAUSE)
+        fast = fan_out(server, audience, mark, work, 0, 0)
+        slow = fan_out(server, audience, mark, work, COMMITS, PAUSE)
         return memory, fast, slow, bytes(audience.heard)
 
 
@@ -176,19 +172,16 @@ def kept_connections(server):
 
 def of_csync(folder):
     notes.empty(folder / "main.db").close()
-    writer = Writer(folder / "main.db")
+    work = (commit, folder / "main.db")
     with csync_server(folder, folder / "main.db") as server:
         library = kept_connections(server)
     with csync_server(folder, folder / "main.db") as server:
-        return library, *measure(
-            server, b"/sync/subscribe", b"event: connected", b"event: change", writer.commit
-        )
+        return library, *measure(server, b"/sync/subscribe", b"event: connected", b"event: change", work)
 
 
 def of_nchan(folder, messages):
     with nginx(folder, "ngx_nchan_module.so", NCHAN, CHANNEL) as server:
-        publisher = Publisher(server.port, messages)
-        return measure(server, b"/events", b": hi", b"\ndata: ", publisher.post)
+        return measure(server, b"/events", b": hi", b"\ndata: ", (publish, server.port, messages))
 
 
 def main():
