@@ -11,7 +11,8 @@
 
 #include "csync.h"
 
-enum { ANSWER = 64 << 10, PATIENCE_MS = 5000 };
+/* libmicrohttpd does not always see that a client has stopped sending: our deadlines then end the connection. */
+enum { ANSWER = 64 << 10, PATIENCE_MS = 15000, DEADLINE_MS = 40 };
 
 static char folder[] = "/tmp/csync-fuzz-XXXXXX", path[64];
 static csync *replica;
@@ -54,6 +55,9 @@ static void make_world(void)
                                     .databases = &served,
                                     .database_count = 1,
                                     .rate = -1,
+                                    .header_ms = DEADLINE_MS,
+                                    .body_ms = DEADLINE_MS,
+                                    .idle_ms = DEADLINE_MS,
                                     .max_per_address = 4096};
 
     must(mkdtemp(folder) != NULL);
