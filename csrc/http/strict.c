@@ -43,7 +43,8 @@ static int is_value(const char *text, size_t len)
 
 /* libmicrohttpd 0.9.75 parses the header in place: behind a value stand the two bytes of its CRLF and then the next name. A
  * folded line was moved elsewhere, a value with a NUL ends too early, and behind a bare LF there is one byte. Later
- * versions lay it out in other ways and refuse these themselves. */
+ * versions lay it out in other ways and refuse these themselves. (It overwrites the CRLF with NULs, so NUL LF in its place
+ * cannot be told from it; proxies refuse a NUL.) */
 static int is_in_place(const reading *r, const char *name)
 {
     return !r->ask->server->checks_layout || r->expected == name;
