@@ -9,37 +9,18 @@ Bytes are those of the sockets, headers included; CPU is this process' (server a
 import contextlib
 import http.client
 import json
-import random
-import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent / "shared"))
 import csync
+import notes
 from csync import _csync
 
 CHANGES, ROUNDS = 1000, 15
-SCHEMA = "CREATE TABLE note(id INTEGER PRIMARY KEY, title TEXT, body TEXT, votes INTEGER, edited TEXT)"
-WORDS = "sync replica page offline tea ferry orchard lantern quarry meadow copper violet harbour cedar".split()
-
-
-def empty(path):
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(SCHEMA)
-    db = csync.open(path)
-    db.track("note")
-    return db
-
-
-def fill(path):
-    rng = random.Random(7)
-    db = empty(path)
-    for n in range(CHANGES):
-        text = [" ".join(rng.choices(WORDS, k=rng.randint(3, 18))) for _ in range(2)]
-        row = (n, text[0][:40], text[1], rng.randint(0, 9999), f"2025-{rng.randint(1, 12):02}-03 10:00:{n % 60:02}")
-        db.execute("INSERT INTO note VALUES (?, ?, ?, ?, ?)", row)
-    return db
 
 
 class Counting(http.client.HTTPConnection):
@@ -79,8 +60,8 @@ def measured(work):
 def main():
     with (
         tempfile.TemporaryDirectory() as folder,
-        fill(Path(folder) / "full.db") as db,
-        empty(Path(folder) / "other.db") as other,
+        notes.fill(Path(folder) / "full.db", CHANGES) as db,
+        notes.empty(Path(folder) / "other.db") as other,
     ):
         changes = json.loads(db.changes(0, CHANGES).to_json())["changes"]
         batch = json.dumps({"changes": changes}, separators=(",", ":")).encode()

@@ -284,7 +284,7 @@ function csync.remote(functions) end
 ---@return csync.Remote?
 function csync.http(url, options) end
 ---@param databases csync.Replica|table<string, csync.Replica>
----@param options? { grants: { token: string, client: string?, database: string?, may: string[]?, tables: string[]? }[], max_body: integer? }
+---@param options? { grants: { token: string, client: string?, database: string?, may: string[]?, tables: string[]?, expires: number? }[], max_body: integer? }
 ---@return csync.Api?
 function csync.api(databases, options) end
 ---@param bytes string

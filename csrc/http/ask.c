@@ -50,15 +50,27 @@ static void log_ask(const cs_ask *ask)
                   grant && grant->client[0] ? grant->client : "-");
 }
 
+/* The name, the method and the target stay, for the log. */
+void cs_ask_shed(cs_ask *ask)
+{
+    atomic_fetch_sub(&ask->server->held, (long)ask->held);
+    ask->held = 0;
+    cs_buf_free(&ask->body);
+    cs_reply_destroy(ask->x.reply);
+    ask->x.reply = NULL;
+    ask->headers = NULL;
+    ask->request.headers = NULL;
+    ask->request.header_count = ask->x.param_count = 0;
+    ask->origin = NULL;
+    cs_arena_free(&ask->x.texts);
+}
+
 static void destroy(cs_ask *ask)
 {
     csync_server *server = ask->server;
 
     cs_stream_drop(ask->stream);
-    atomic_fetch_sub(&server->held, (long)ask->held);
-    cs_reply_destroy(ask->x.reply);
-    cs_arena_free(&ask->x.texts);
-    cs_buf_free(&ask->body);
+    cs_ask_shed(ask);
     cs_settings_drop(server, ask->settings);
     cs_free(ask->target);
     cs_free(ask);
@@ -314,10 +326,8 @@ static void split_target(cs_ask *ask, const char *method)
 {
     size_t len = strcspn(ask->target, "?");
 
-    ask->request = (csync_request){.struct_size = sizeof ask->request,
-                                   .method = method,
-                                   .path = ask->target,
-                                   .headers = ask->headers};
+    ask->request =
+        (csync_request){.struct_size = sizeof ask->request, .method = method, .path = ask->target};
     if (ask->target[len]) {
         ask->target[len] = 0;
         ask->request.query = ask->target + len + 1;
@@ -333,7 +343,8 @@ static enum MHD_Result first(cs_ask *ask, const char *method, const char *versio
     ask->is_seen = 1;
     cs_client_allow(ask->client, 0);
     split_target(ask, method);
-    if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
+    ask->is_old_http = strcmp(version, "HTTP/1.0") == 0;
+    if (strcmp(version, "HTTP/1.1") != 0 && !ask->is_old_http)
         return refuse(ask, 505, "version", "this server speaks HTTP/1.1");
     status = cs_ask_read_headers(ask, version, &detail);
     if (status)

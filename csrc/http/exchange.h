@@ -47,7 +47,7 @@ typedef struct cs_reply {
 typedef struct cs_exchange {
     const csync_api *api;
     const csync_request *request;
-    cs_param params[CS_PARAMS_MAX];
+    cs_param *params; /* in `texts` */
     size_t param_count;
     const cs_database *database;
     const cs_grant *grant; /* NULL: none is needed */

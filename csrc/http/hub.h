@@ -14,6 +14,8 @@ enum {
     RING_BYTES = 1 << 20,
     BACKLOG_BYTES = 64 << 10, /* of a stream that resumes; beyond: resync */
     BACKLOG_PAGES = 20,
+    BLOCK_BYTES =
+        1024, /* that are sent at a time where a response has no chunks, which are made elsewhere */
     COALESCE_MS = 10,
     BEAT_MS = 20000,
     STALL_MS = 60000, /* a client that reads nothing for so long is cut */

@@ -60,10 +60,20 @@ static int add_param(cs_exchange *x, const char *text, size_t len, csync_error *
     return CSYNC_OK;
 }
 
+static int make_room(cs_exchange *x, const char *query, csync_error *err)
+{
+    size_t count = 1;
+
+    for (const char *p = query; *p && count < CS_PARAMS_MAX; p++)
+        count += *p == '&';
+    x->params = cs_arena_alloc(&x->texts, count * sizeof *x->params);
+    return x->params ? CSYNC_OK : cs_fail_nomem(err);
+}
+
 int cs_exchange_query(cs_exchange *x, csync_error *err)
 {
     const char *p = x->request->query ? x->request->query : "";
-    int rc = CSYNC_OK;
+    int rc = *p ? make_room(x, p, err) : CSYNC_OK;
 
     while (*p && rc == CSYNC_OK) {
         size_t len = strcspn(p, "&");

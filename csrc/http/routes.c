@@ -81,6 +81,7 @@ static int get_databases(cs_exchange *x, csync_error *err)
     return rc == CSYNC_OK ? cs_reply_json(x->reply, 200, err) : rc;
 }
 
+/* What is counted is of all tables, so that whoever sees but some is not told. */
 static int get_state(cs_exchange *x, csync_error *err)
 {
     csync_state state;
@@ -90,11 +91,12 @@ static int get_state(cs_exchange *x, csync_error *err)
     if (rc != CSYNC_OK)
         return rc;
     cs_time_format(cs_time_now(), now);
-    cs_buf_printf(&x->reply->body,
-                  "{\"maxVersion\":%lld,\"timestamp\":\"%s\",\"origin\":\"%s\",\"tables\":%lld,"
-                  "\"parked\":%lld,\"conflicts\":%lld}",
-                  (long long)state.max_version, now, state.origin, (long long)state.tables,
-                  (long long)state.parked, (long long)state.conflicts);
+    cs_buf_printf(&x->reply->body, "{\"maxVersion\":%lld,\"timestamp\":\"%s\",\"origin\":\"%s\"",
+                  (long long)state.max_version, now, state.origin);
+    if (!cs_exchange_scope(x)->count)
+        cs_buf_printf(&x->reply->body, ",\"tables\":%lld,\"parked\":%lld,\"conflicts\":%lld",
+                      (long long)state.tables, (long long)state.parked, (long long)state.conflicts);
+    cs_buf_puts(&x->reply->body, "}");
     return cs_reply_json(x->reply, 200, err);
 }
 

@@ -98,7 +98,7 @@ typedef struct cs_ask {
     cs_settings *settings;
     char *target; /* as it came; cut at '?' */
     csync_request request;
-    csync_header headers[CS_ASK_HEADERS];
+    csync_header *headers; /* in x.texts */
     cs_exchange x;
     const cs_route *route;
     cs_served *served;
@@ -112,6 +112,7 @@ typedef struct cs_ask {
     int status; /* that was answered */
     size_t sent;
     int must_close;
+    int is_old_http; /* 1.0: knows no chunks */
     const char *origin; /* that CORS lets in; NULL: none */
     struct cs_stream *stream;
     int64_t since; /* of a stream: Last-Event-ID; -1: none */
@@ -130,6 +131,8 @@ enum MHD_Result cs_ask_handle(void *cls, struct MHD_Connection *connection, cons
                               size_t *size, void **state);
 void cs_ask_end(void *cls, struct MHD_Connection *connection, void **state,
                 enum MHD_RequestTerminationCode why);
+/* Nobody asks any more what the request said. */
+void cs_ask_shed(cs_ask *ask);
 /* From a worker: the answer is there. */
 void cs_ask_resume(cs_ask *ask);
 

@@ -415,7 +415,7 @@ enum MHD_Result cs_stream_begin(cs_ask *ask)
     const int buffer = SEND_BUFFER;
     const cs_mhd *mhd = &ask->server->mhd;
     struct MHD_Response *response = mhd->MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, 1024, fill, ask->stream, free_stream);
+        MHD_SIZE_UNKNOWN, ask->is_old_http ? BLOCK_BYTES : 1, fill, ask->stream, free_stream);
     enum MHD_Result queued;
 
     if (!response)
@@ -432,6 +432,7 @@ enum MHD_Result cs_stream_begin(cs_ask *ask)
     setsockopt(ask->client->fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     queued = mhd->MHD_queue_response(ask->connection, 200, response);
     mhd->MHD_destroy_response(response);
+    cs_ask_shed(ask); /* there may be thousands that only wait */
     return queued;
 }
 

@@ -43,7 +43,8 @@ static int is_value(const char *text, size_t len)
 
 /* libmicrohttpd 0.9.75 parses the header in place: behind a value stand the two bytes of its CRLF and then the next name. A
  * folded line was moved elsewhere, a value with a NUL ends too early, and behind a bare LF there is one byte. Later
- * versions lay it out in other ways and refuse these themselves. */
+ * versions lay it out in other ways and refuse these themselves. (It overwrites the CRLF with NULs, so NUL LF in its place
+ * cannot be told from it; proxies refuse a NUL.) */
 static int is_in_place(const reading *r, const char *name)
 {
     return !r->ask->server->checks_layout || r->expected == name;
@@ -177,6 +178,24 @@ static int check_body(const cs_ask *ask, reading *r)
     return MHD_YES;
 }
 
+/* Their number comes from the same reader, so there is room for all, or for as many as are taken. */
+static void read_headers(cs_ask *ask, reading *r)
+{
+    const cs_mhd *mhd = &ask->server->mhd;
+    int count = mhd->MHD_get_connection_values_n(ask->connection, MHD_HEADER_KIND, NULL, NULL);
+
+    if (count > CS_ASK_HEADERS)
+        count = CS_ASK_HEADERS;
+    if (count <= 0)
+        return;
+    ask->headers = cs_arena_alloc(&ask->x.texts, (size_t)count * sizeof *ask->headers);
+    ask->request.headers = ask->headers;
+    if (ask->headers)
+        mhd->MHD_get_connection_values_n(ask->connection, MHD_HEADER_KIND, read_header, r);
+    else
+        refuse(r, 503, "out of memory");
+}
+
 int cs_ask_read_headers(cs_ask *ask, const char *version, const char **detail)
 {
     const csync_request *request = &ask->request;
@@ -185,7 +204,7 @@ int cs_ask_read_headers(cs_ask *ask, const char *version, const char **detail)
 
     if (request->query)
         target_len += 1 + strlen(request->query);
-    ask->server->mhd.MHD_get_connection_values_n(ask->connection, MHD_HEADER_KIND, read_header, &r);
+    read_headers(ask, &r);
     if (!r.status && !is_line_whole(ask, request->method, target_len, version))
         refuse(&r, 400, "the request's first line is malformed");
     if (!r.status && !is_end(&r, request->method))

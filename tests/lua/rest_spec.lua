@@ -59,6 +59,18 @@ describe("the REST API", function()
         assert.equal("CSYNC_EAUTH", select(3, left:push(peer)))
     end)
 
+    it("forgets a grant that has expired", function()
+        local now = os.time()
+        for expires, status in pairs({ [now - 1] = 401, [now - 0.5] = 401, [-5] = 401, [0] = 401, [now + 3600] = 200 }) do
+            local api = assert(csync.api(right, { grants = { { token = "secret", expires = expires } } }))
+            local headers = { Authorization = "Bearer secret" }
+            assert.equal(status, api({ method = "GET", path = "/sync/state", headers = headers }).status)
+        end
+        for _, wrong in ipairs({ "tomorrow", {}, 0 / 0, math.huge, -math.huge, 2 ^ 53 }) do
+            assert.is_false(pcall(csync.api, right, { grants = { { token = "t", expires = wrong } } }))
+        end
+    end)
+
     it("is not reached in wrong ways", function()
         local request = host(assert(csync.api(right)), true)
         assert.is_false(pcall(csync.http, "ftp://host", { request = request }))

@@ -110,6 +110,7 @@ REQUESTS = [
     ("/sync/databases", "GET", None, None, 401),
     ("/sync/databases", "GET", None, WRITER, 403),
     ("/sync/state", "GET", None, TOKEN, 200),
+    ("/sync/state", "GET", None, BOUND, 200),
     ("/sync/state?db=%zz", "GET", None, TOKEN, 400),
     ("/sync/state", "GET", None, "unknown", 401),
     ("/sync/state", "GET", None, WRITER, 403),

@@ -17,6 +17,7 @@ import urllib.parse
 import pytest
 
 import csync
+from csync import _events, _wire
 from note_table import NOTE
 from serving import Raw, Stream, ask, get, serving, until
 from test_protocol import put
@@ -48,6 +49,28 @@ def test_a_stream_tells_of_changes_by_whomever(pair, sql):
         client.sync(running.url)  # the server itself
         assert stream.keys(3) == [10, 11, 50]
         assert stream.id in subscriptions(sql, server)
+
+
+@pytest.mark.parametrize("version, is_chunked", [(b"HTTP/1.0", False), (b"HTTP/1.1", True)])
+def test_a_stream_is_whole_with_chunks_and_without(pair, version, is_chunked):
+    server, _ = pair
+    texts = [f"{n} " + "x" * 3000 for n in range(40)]
+    with serving(server) as running, Raw(running) as raw:
+        raw.send(get(b"Last-Event-ID: 0\r\nOrigin: http://localhost\r\n", b"/sync/subscribe?tableName=note", version))
+        data = b""
+        while data.count(b"event: change") < 3:  # what it missed; then what comes while it is there
+            data += raw.socket.recv(65536)
+        for n, text in enumerate(texts):
+            server.execute("INSERT INTO note VALUES (?, ?, 0)", (100 + n, text))
+        while data.count(b"event: change") < len(texts) + 3:
+            data += raw.socket.recv(65536)
+        running.reload()  # ends it
+        head, _, body = (data + raw.rest()).partition(b"\r\n\r\n")
+    assert (b"Transfer-Encoding: chunked" in head) == is_chunked
+    response = _wire.Response()
+    events = _events.Events().feed(response.feed(head + b"\r\n\r\n" + body))
+    bodies = [json.loads(json.loads(text)["payload"])["body"] for event, _, text in events if event == "change"]
+    assert bodies[3:] == texts and body.count(b"event: bye") == 1
 
 
 def test_a_stream_follows_a_table_or_a_row(replicas):

@@ -112,6 +112,16 @@ def test_a_long_stretch_of_other_tables_is_passed_over_in_pages_that_end(server,
     assert client.execute("SELECT id FROM album") == [(1,), (2,)]
 
 
+def test_the_state_counts_nothing_of_other_tables(server):
+    grants = [*GRANTS, csync.Grant(WIDE)]
+    with serving(server, grants=grants) as running:
+        state = ask(running, "/sync/state", headers=BEARER)[2]
+        assert set(state) == {"maxVersion", "timestamp", "origin"}
+        assert (state["maxVersion"], state["origin"]) == (5, server.origin)
+        every = ask(running, "/sync/state", headers={"Authorization": f"Bearer {WIDE}"})[2]
+        assert (every["tables"], every["parked"], every["conflicts"]) == (3, 0, 0)
+
+
 def test_a_snapshot_holds_its_tables_alone(server):
     with serving(server, grants=GRANTS) as running:
         seen, cursor, first = [], "", None

@@ -29,10 +29,22 @@ local function tables_of(names)
     return names
 end
 
-local GRANT = { token = true, client = true, database = true, may = true, tables = true }
+-- Milliseconds since 1970; 0: never. What is past stays so, also before 1970.
+local function milliseconds(expires)
+    if expires == nil then
+        return 0
+    end
+    if type(expires) ~= "number" or not (math.abs(expires) < 2 ^ 43) then
+        error("a grant's expires must be seconds since 1970, as of os.time(), or nil for never", 3)
+    end
+    return math.max(1, math.floor(expires * 1000))
+end
+
+local GRANT = { token = true, client = true, database = true, may = true, tables = true, expires = true }
 
 --- csync.api(db) or csync.api({ name = db, ... }), which requests choose with ?db=name. Options: grants, a list of
--- { token, client, database, may, tables }, without which only requests from this machine are answered; max_body in bytes.
+-- { token, client, database, may, tables, expires }, without which only requests from this machine are answered; max_body in
+-- bytes. expires: the time, as of os.time(), from when on a grant counts no more.
 local function new(databases, given)
     given = options.check(given, { grants = true, max_body = true }, 2)
     local made = core.api_new(given.max_body or 0)
@@ -44,8 +56,14 @@ local function new(databases, given)
     end
     for _, grant in ipairs(given.grants or {}) do
         options.check(grant, GRANT, 2)
-        local ok, message, code, detail =
-            made:_grant(grant.token, grant.client, grant.database, may_of(grant.may), tables_of(grant.tables))
+        local ok, message, code, detail = made:_grant(
+            grant.token,
+            grant.client,
+            grant.database,
+            may_of(grant.may),
+            tables_of(grant.tables),
+            milliseconds(grant.expires)
+        )
         if not ok then
             return nil, message, code, detail
         end

@@ -84,7 +84,7 @@ static size_t read_names(lua_State *L, int index, const char **names)
     return count;
 }
 
-/* api:_grant(token, client, database, may, tables) */
+/* api:_grant(token, client, database, may, tables, expires_ms) */
 static int api_grant(lua_State *L)
 {
     api *self = check(L);
@@ -98,6 +98,7 @@ static int api_grant(lua_State *L)
         .client = luaL_optstring(L, 3, NULL),
         .database = luaL_optstring(L, 4, NULL),
         .may = (int)luaL_checkinteger(L, 5),
+        .expires_ms = csl_check_integer(L, 7),
         .tables = tables,
         .table_count = read_names(L, 6, tables),
     };

@@ -11,6 +11,7 @@ from csync._json import dump_row
 HEARTBEAT = 60.0  # seconds without a byte: three times the server's own interval
 RETRY = 2.0  # seconds, until the stream says otherwise
 EVENT_MAX = 64 << 20  # bytes of one event
+DIGITS = 12  # of a time to wait: longer ones are none
 
 
 class Events:
@@ -18,12 +19,12 @@ class Events:
 
     def __init__(self):
         self.retry = None
-        self._rest = b""
+        self._rest = bytearray()
+        self._may_be_split = False  # what came last is a CR, whose LF may be on its way
 
     def feed(self, data):
         """Yields (event, id, data) for each event that is complete now."""
-        blocks = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n\n")
-        self._rest = blocks.pop()
+        blocks = self._blocks(data)
         if len(self._rest) > EVENT_MAX:
             raise _errors.ProtocolError("the stream has an event without an end")
         for block in blocks:
@@ -33,12 +34,25 @@ class Events:
                 name, _, value = line.partition(":")
                 if name == "data":
                     lines.append(value.removeprefix(" "))
-                elif name == "retry" and value.strip().isdecimal():
-                    self.retry = int(value) / 1000
+                elif name == "retry":
+                    if len(value) < DIGITS and value.strip().isdecimal():
+                        self.retry = int(value) / 1000
                 elif name:
                     fields[name] = value.removeprefix(" ")
             if lines:
                 yield fields["event"], fields["id"], "\n".join(lines)
+
+    def _blocks(self, data):
+        """What stands between empty lines, as far as it is complete. Lines end in LF, CR LF or CR."""
+        was_split, self._may_be_split = self._may_be_split, data.endswith(b"\r") or (self._may_be_split and not data)
+        if was_split and data.startswith(b"\n"):
+            data = data[1:]
+        known = max(len(self._rest) - 1, 0)
+        self._rest += data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._rest.find(b"\n\n", known) < 0:  # an event that comes in many pieces is looked through once
+            return []
+        *blocks, self._rest = self._rest.split(b"\n\n")
+        return blocks
 
 
 class Follower:
@@ -84,9 +98,9 @@ class Follower:
             if event == "change":
                 self._take(text)
             elif event == "connected":
-                self._greet(_peer.document(text))
+                self._greet(text)
             elif event == "resync":
-                self._miss(_peer.document(text).get("version"))
+                self._miss(text)
             elif event == "bye":
                 return True
         return False
@@ -96,17 +110,30 @@ class Follower:
             changes = list(_csync.Batch.from_json(f'{{"changes":[{text}]}}'))
         except _errors.InvalidValue as why:
             raise _errors.ProtocolError(f"{self.server.name} sent a malformed change: {why}") from None
+        if len(changes) != 1:
+            raise _errors.ProtocolError(f"{self.server.name} sent a malformed change: an event is one, not {len(changes)}")
         self.ready.extend(changes)
         self._received = changes[-1].version
 
-    def _greet(self, greeting):
-        self.id = greeting.get("subscriptionId")
+    def _version(self, text):
+        """The document of an event, and the version in it."""
+        found = _peer.document(text)
+        version = found.get("version")
+        if type(version) is not int or version < 0:
+            raise _errors.ProtocolError(f"{self.server.name} sent a malformed event: it has no version")
+        return found, version
+
+    def _greet(self, text):
+        greeting, version = self._version(text)
+        known = greeting.get("subscriptionId")
+        self.id = known if isinstance(known, str) else None
         self._was_open = self._is_greeted = True
         self._failures = 0
         if self._received is None:
-            self._received = greeting.get("version")
+            self._received = version
 
-    def _miss(self, version):
+    def _miss(self, text):
+        _, version = self._version(text)
         missed = _errors.FullResyncRequired(f"{self.server.name}: changes were missed; pull, then go on")
         missed.client_version, missed.oldest_version = self._received, version
         self._received = version

@@ -181,10 +181,11 @@ class Server:
         text = f"{self.name} answered {answer.status}" + (f": {detail}" if detail else "") + more
         if answer.status in (401, 403):
             return _errors.AuthError(text)
-        made = _BY_CODE.get(problem.get("code"), _errors.ProtocolError)(text)
+        made = _BY_CODE.get(str(problem.get("code")), _errors.ProtocolError)(text)
         expected, actual = problem.get("expected"), problem.get("actual")
-        if isinstance(made, _errors.FullResyncRequired) and str(expected).isdigit() and str(actual).isdigit():
-            made.oldest_version, made.client_version = int(expected), int(actual)
+        if isinstance(made, _errors.FullResyncRequired):
+            if _is_count(str(expected)) and _is_count(str(actual)):
+                made.oldest_version, made.client_version = int(expected), int(actual)
         elif isinstance(made, (_errors.HashMismatchError, _errors.ClockSkewError)):
             made.expected, made.actual = str(expected), str(actual)
         return made
@@ -230,9 +231,14 @@ def document(text):
     """The JSON object that it is; empty where it is none."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_count(text):
+    """Whether it can be a version."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _split(url):
@@ -263,7 +269,7 @@ def _seconds(given):
         return float(given)
     try:
         return max(email.utils.parsedate_to_datetime(given).timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return -1.0
 
 

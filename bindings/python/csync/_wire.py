@@ -4,6 +4,7 @@ import http.client
 import io
 
 LINE_MAX = 64 << 10  # of a line, and of all headers together
+NUMBER_MAX = 18  # digits
 
 
 class Broken(ConnectionError):
@@ -81,7 +82,7 @@ class Response:
         while True:
             line = yield from self._line()
             version, _, rest = line.decode("latin-1").partition(" ")
-            if version not in ("HTTP/1.1", "HTTP/1.0") or not rest[:3].isdigit():
+            if version not in ("HTTP/1.1", "HTTP/1.0") or not _is_number(rest[:3]):
                 raise Broken("what answers does not speak HTTP/1.1")
             block = bytearray()
             while (line := (yield from self._line())).strip(b"\r\n"):
@@ -118,7 +119,7 @@ class Response:
                 raise Broken("it is not clear where the answer ends")
             yield from self._chunks()
         elif lengths:
-            if len(set(lengths)) > 1 or not lengths[0].strip().isdecimal():
+            if len(set(lengths)) > 1 or not _is_number(lengths[0].strip()):
                 raise Broken("it is not clear where the answer ends")
             yield from self._exactly(int(lengths[0]))
         else:
@@ -127,6 +128,10 @@ class Response:
                 self._body += self._buffer
                 self._buffer.clear()
                 yield
+
+
+def _is_number(text):
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_MAX
 
 
 def _headers(block):

@@ -173,7 +173,9 @@ async def push(db, url, *, token=None, **options):
 async def verify(db, url, *, repair=False, limit=1000, token=None):
     """Replica.verify with the URL of a server, without blocking the event loop. Returns a Verification.
 
-    Unsupported: the replica is of an open sqlite3.Connection, which only its own thread may use.
+    Unsupported: the replica is of an open sqlite3.Connection. Only its own thread may use that, which is the loop's; and a
+    comparison is one call that reads the database and asks the peer by turns (a sync is cut into steps between which the
+    loop goes on), so the loop would stand still until the last answer. db.verify does that for whoever can afford it.
     """
     if isinstance(db, Replica) and db._is_connection:
         raise _errors.Unsupported("a replica of an open connection cannot be verified in an event loop: use db.verify")

@@ -60,25 +60,52 @@ static size_t read_headers(char **text, csync_header *headers)
     return count;
 }
 
+static const char *header(const csync_response *response, const char *name)
+{
+    for (size_t i = 0; i < response->header_count; i++)
+        if (strcmp(response->headers[i].name, name) == 0)
+            return response->headers[i].value;
+    return NULL;
+}
+
+/* What the body is without its content coding; csync_free. */
+static char *content(const csync_response *response, size_t *len)
+{
+    const char *coding = header(response, "Content-Encoding");
+    char *plain = NULL;
+
+    if (coding) {
+        must(csync_decode(coding, response->body, response->body_length, 64 << 20, &plain, len,
+                          NULL) == CSYNC_OK);
+        return plain;
+    }
+    plain = csync_malloc(response->body_length + 1);
+    must(plain != NULL);
+    if (response->body_length)
+        memcpy(plain, response->body, response->body_length);
+    *len = response->body_length;
+    return plain;
+}
+
 static void check(const csync_response *response)
 {
-    static const int known[] = {200, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 501, 503};
-    const char *type = NULL;
-    char *canonical = NULL;
+    static const int known[] = {200, 400, 401, 403, 404, 405, 406,
+                                409, 410, 413, 415, 422, 501, 503};
+    const char *type = header(response, "Content-Type");
+    char *canonical = NULL, *body;
+    size_t len = 0;
     int is_known = 0;
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         is_known |= response->status == known[i];
     must(is_known);
-    for (size_t i = 0; i < response->header_count; i++)
-        if (strcmp(response->headers[i].name, "Content-Type") == 0)
-            type = response->headers[i].value;
     must(type != NULL);
     must(response->status == 200 || strcmp(type, "application/problem+json") == 0);
+    body = content(response, &len);
     if (strstr(type, "json"))
-        must(csync_canonical_json(response->body, response->body_length, &canonical, NULL) ==
-             CSYNC_OK);
+        must(csync_canonical_json(body, len, &canonical, NULL) == CSYNC_OK);
     csync_free(canonical);
+    csync_free(body);
 }
 
 static void ask(char *method, char *text, const char *end)
