@@ -151,10 +151,10 @@ class Device(Author):
         return result
 
     def try_to_sync(self, url):
-        """The server may be gone at any moment."""
+        """The server may be gone at any moment, or on a slow machine be at work for others for too long."""
         try:
             self.sync(url, batch_size=self.chance.choice((20, 200, 1000)), strategy=self.chance.choice(STRATEGIES))
-        except csync.NetworkError:
+        except (csync.NetworkError, csync.BusyError):
             self.cut += 1
 
     def live(self, urls, stop):
