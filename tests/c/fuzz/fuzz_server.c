@@ -220,7 +220,8 @@ static int is_header_line(span line)
     return has_only(name, 0x21, 0x7e, "") && has_only(value, 0x20, 0xff, "\t");
 }
 
-/* Whether everybody reads it as the same request. Empty lines in front of one are nothing. */
+/* Whether everybody reads it as the same request. Empty lines in front of one are nothing, and to libmicrohttpd before 1.0
+ * a line there that begins with NUL is empty. */
 static int is_well_formed(span rest)
 {
     int hosts = 0, lengths = 0, codings = 0;
@@ -229,7 +230,7 @@ static int is_well_formed(span rest)
     do
         if (!take_line(&rest, &line))
             return 0;
-    while (!line.len);
+    while (!line.len || !line.at[0]);
     if (!is_request_line(line))
         return 0;
     while (take_line(&rest, &line) && line.len) {
