@@ -9,10 +9,8 @@ is shown beside it. BENCH_SUBSCRIBERS (1000), BENCH_COMMITS (100), BENCH_PAUSE: 
 """
 
 import contextlib
-import itertools
 import multiprocessing
 import pathlib
-import selectors
 import sqlite3
 import sys
 import tempfile
@@ -20,71 +18,16 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "shared"))
 import notes
+from audience import Audience
 from servers import connect, csync_server, many_files, nginx, setting
 
 SUBSCRIBERS, COMMITS = setting("BENCH_SUBSCRIBERS", 1000), setting("BENCH_COMMITS", 100)
 PAUSE = setting("BENCH_PAUSE", 25) / 1000
-PATIENCE = 60.0  # seconds for the next byte
 NCHAN = """
   nchan_shared_memory_size 256M;"""
 CHANNEL = """
     location = /events { nchan_subscriber eventsource; nchan_channel_id all; nchan_subscriber_first_message newest; }
     location = /publish { nchan_publisher; nchan_channel_id all; nchan_message_buffer_length 1000; }"""
-
-
-class Audience:
-    """Connections that are told the same, a few of which come at a time. Only the first one's bytes are kept; of the
-    others, what they counted."""
-
-    def __init__(self, port, request, greeting, count):
-        self.selector = selectors.DefaultSelector()
-        self.sockets, self.counts, self.tails = [], [], []
-        self.heard = bytearray()
-        for _ in range(count):
-            self._add(port, request)
-            if len(self.sockets) % 32 == 0 or len(self.sockets) == count:
-                self.wait(greeting, 1)
-                self.counts = [1] * len(self.counts)
-
-    def _add(self, port, request):
-        made = connect(port)
-        made.sendall(request)
-        made.setblocking(False)
-        self.selector.register(made, selectors.EVENT_READ, len(self.sockets))
-        self.sockets.append(made)
-        self.counts.append(0)
-        self.tails.append(b"")
-
-    def forget(self):
-        self.counts = [0] * len(self.counts)
-        self.tails = [b""] * len(self.tails)
-
-    def close(self):
-        self.selector.close()
-        for each in self.sockets:
-            each.close()
-
-    def _receive(self, made, i, mark):
-        try:
-            data = made.recv(1 << 18)
-        except BlockingIOError:
-            return
-        if not data:
-            sys.exit("the server hung up on a subscriber")
-        if i == 0:
-            self.heard += data
-        data = self.tails[i] + data
-        self.counts[i] += data.count(mark)
-        self.tails[i] = data[len(data) - len(mark) + 1 :]
-
-    def wait(self, mark, count):
-        """Until each has heard `mark` so many times."""
-        while min(self.counts) < count:
-            ready = self.selector.select(PATIENCE)
-            if not ready:
-                sys.exit(f"subscribers heard {min(self.counts)} of {count} messages")
-            for key, _ in ready:
-                self._receive(key.fileobj, key.data, mark)
 
 
 def settled(server):
@@ -105,7 +48,7 @@ def commit(path, first, pause):
     """Commits of one row each."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=OFF")
-    for row in itertools.islice(notes.rows(first + COMMITS), first, None):
+    for row in notes.rows(COMMITS, first):
         connection.execute(notes.INSERT, row)
         time.sleep(pause)
     connection.close()

@@ -14,83 +14,32 @@ import http.client
 import json
 import os
 import pathlib
-import resource
-import socket
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests/python"), str(ROOT / "bench/shared")]
 import csync
+import notes
+import pg
+from audience import Audience
+from servers import children, cpu_of, csync_server, many_files, setting
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests" / "python"))
-import pg  # noqa: E402
-
-ROUNDS = int(os.environ.get("BENCH_REPS", "7"))
-STREAMS = int(os.environ.get("BENCH_STREAMS", "2000"))
+ROUNDS, STREAMS = setting("BENCH_REPS", 7), setting("BENCH_STREAMS", 2000)
 SMALL, PAGES, EDITS, PUSHES = 200, 10, 50, 1  # requests a round
 COMMITS, HEARTBEAT = 100, 20  # that go to all streams; seconds
-SCHEMA = "CREATE TABLE note(id BIGINT PRIMARY KEY, title TEXT, body TEXT, votes BIGINT, edited TEXT)"
-TITLE, BODY = "tea on the ferry to the orchard", "lantern quarry meadow copper violet harbour cedar " * 3
-
-
-def rows(first, count):
-    return [(n, TITLE, f"{BODY}{n}", n % 1000, "2025-03-03 10:00:00") for n in range(first, first + count)]
-
-
-def insert(path, first, count):
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.executemany("INSERT INTO note VALUES (?, ?, ?, ?, ?)", rows(first, count))
-
-
-def cpu(pid):
-    """Seconds of CPU that a process has had: the clock of its own that Linux keeps."""
-    return time.clock_gettime(~pid << 3 | 2)
-
-
-def children(pid):
-    found = set()
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.add(int(stat.parent.name))
-    return found
-
-
-def private_kib(pid):
-    fields = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    return sum(int(fields[name].split()[0]) for name in ("Private_Clean", "Private_Dirty"))
-
-
-# ---- a server
+SUBSCRIBE = b"GET /sync/subscribe HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Served:
-    """csync serve of a database; `parent` is the process whose children work for the database, if any."""
+    """A server, and a connection to it; `database` is the process whose children work for the database, if any."""
 
-    def __init__(self, database, folder, parent=None):
-        self.parent = parent
-        config = folder / "server.json"
-        config.write_text(json.dumps({
-            "listen": "127.0.0.1:0", "databases": {"main": str(database)},
-            "rate": -1, "maxConnections": STREAMS + 50, "maxPerAddress": STREAMS + 50,
-        }))
-        command = [sys.executable, "-P", "-m", "csync", "serve", "--config", config, "--quiet"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        host, port = self.process.stdout.readline().strip().removeprefix("http://").split(":")
-        self.address = host, int(port)
-        self.connection = http.client.HTTPConnection(*self.address, timeout=60)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self.connection.close()
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+    def __init__(self, server, database=None):
+        self.server, self.database = server, database
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
 
     def ask(self, method, target, body=None, **headers):
         if body is not None:
@@ -103,11 +52,11 @@ class Served:
 
     def spent(self, work):
         """Microseconds of CPU: the server's, and its database's."""
-        pids = children(self.parent) if self.parent else set()
-        here, there = cpu(self.process.pid), {pid: cpu(pid) for pid in pids}
+        beside = {pid: cpu_of(pid) for pid in (children(self.database) if self.database else ())}
+        here = self.server.cpu()
         work()
-        here = cpu(self.process.pid) - here
-        return 1e6 * here, 1e6 * sum(cpu(pid) - before for pid, before in there.items())
+        here = self.server.cpu() - here
+        return 1e6 * here, 1e6 * sum(cpu_of(pid) - before for pid, before in beside.items())
 
     def measured(self, count, one):
         """Of each of `count` calls of `one`."""
@@ -117,27 +66,26 @@ class Served:
 
 @contextlib.contextmanager
 def on_sqlite(folder):
-    path = folder / "server.db"
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript(SCHEMA)
-    with csync.open(path) as db:
-        db.track("note")
-    with Served(path, folder) as served:
-        yield served
+    notes.empty(folder / "server.db").close()
+    with csync_server(folder, folder / "server.db") as server:
+        served = Served(server)
+        with contextlib.closing(served.connection):
+            yield served
 
 
 @contextlib.contextmanager
 def on_postgres(folder):
     with pg.server() as home:
         url = pg.url(home, "postgres")
-        session = pg.Session(url)
-        session(SCHEMA)
-        session.close()
+        with contextlib.closing(pg.Session(url)) as session:
+            session(notes.SCHEMA)
         with csync.open(url) as db:
             db.track("note")
-        parent = int((home / "data" / "postmaster.pid").read_text().splitlines()[0])
-        with Served(url, folder, parent) as served:
-            yield served
+        postmaster = int((home / "data" / "postmaster.pid").read_text().splitlines()[0])
+        with csync_server(folder, url) as server:
+            served = Served(server, postmaster)
+            with contextlib.closing(served.connection):
+                yield served
 
 
 # ---- requests
@@ -147,11 +95,7 @@ def batches(folder, size, count):
     """Bodies of pushes, each with so many new rows."""
     path = folder / f"device{size}.db"
     path.unlink(missing_ok=True)
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript(SCHEMA)
-    with csync.open(path) as db:
-        db.track("note")
-        insert(path, size * 1_000_000, size * count)
+    with notes.fill(path, size * count, size * 1_000_000) as db:
         pages = [json.loads(db.changes(n * size, size).to_json()) for n in range(count)]
     return iter([json.dumps({"changes": page["changes"]}, separators=(",", ":")).encode() for page in pages])
 
@@ -187,66 +131,36 @@ def requests(served, folder):
 # ---- event streams
 
 
-class Subscribers:
-    """Streams of all tables, whose events are counted and thrown away."""
-
-    def __init__(self, address, count):
-        self.sockets = []
-        for _ in range(count):  # one after the other: so many may wait for a database
-            one = socket.create_connection(address, timeout=60)
-            self.sockets.append(one)
-            one.sendall(b"GET /sync/subscribe HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            answer = b""
-            while b"subscriptionId" not in answer:
-                more = one.recv(4096)
-                assert more, answer
-                answer += more
-
-    def close(self):
-        for one in self.sockets:
-            one.close()
-
-    def wait_for(self, events):
-        """Until each has had so many more."""
-        for one in self.sockets:
-            seen, rest = 0, b""
-            while seen < events:
-                more = one.recv(1 << 16)
-                assert more, "the stream was ended"
-                rest += more
-                seen += rest.count(b"event: change")
-                rest = rest[-len(b"vent: change"):]
-
-
 def streams(path, served):
     """Prints what they cost."""
-    Subscribers(served.address, 50).close()
+    port = served.server.port
+    Audience(port, SUBSCRIBE, b"subscriptionId", 50).close()
     time.sleep(0.5)
-    before = private_kib(served.process.pid)
-    subscribers = Subscribers(served.address, STREAMS)
-    with contextlib.closing(subscribers):
+    before = served.server.memory()
+    audience = Audience(port, SUBSCRIBE, b"subscriptionId", STREAMS)
+    with contextlib.closing(audience):
         time.sleep(1)
-        print(f"{STREAMS} idle event streams: {(private_kib(served.process.pid) - before) / STREAMS:.1f} KiB each")
+        print(f"{STREAMS} idle event streams: {(served.server.memory() - before) / STREAMS:.1f} KiB each")
         here, _ = served.spent(lambda: time.sleep(HEARTBEAT))
         print(f"a heartbeat, each {HEARTBEAT} s: {here / STREAMS:.1f} us of CPU for each")
         for name, pause in (("50 ms apart", 0.05), ("in a burst", 0)):
-            here, _ = served.spent(functools.partial(publish, path, subscribers, pause))
+            here, _ = served.spent(functools.partial(publish, path, audience, pause))
             print(f"a change to all, {COMMITS} {name}: {here / COMMITS / STREAMS:.2f} us of CPU for each", flush=True)
 
 
-def publish(path, subscribers, pause):
+def publish(path, audience, pause):
     """Another program commits; all have got it when this returns."""
+    audience.forget()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         [(top,)] = connection.execute("SELECT max(id) FROM note")
-        for row in rows(top + 1, COMMITS):
-            connection.execute("INSERT INTO note VALUES (?, ?, ?, ?, ?)", row)
+        for row in notes.rows(COMMITS, top + 1):
+            connection.execute(notes.INSERT, row)
             time.sleep(pause)
-    subscribers.wait_for(COMMITS)
+    audience.wait(b"event: change", COMMITS)
 
 
 def main():
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    many_files()
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=memory) as name:
         folder = pathlib.Path(name)

@@ -5,20 +5,16 @@ On a private server without fsync. BENCH_REPS: commits 20 ms after each other (2
 """
 
 import multiprocessing
-import os
 import pathlib
 import statistics
 import sys
 import time
 
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests/python"), str(ROOT / "bench/shared")]
 import csync
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "python"))
 import pg
-
-
-def setting(name, otherwise):
-    return int(os.environ.get(name, otherwise))
+from servers import cpu_of, setting
 
 
 def write(url, count, pause):
@@ -40,19 +36,13 @@ def latency(name, db, url, count, pause):
           f"longest {late[-1]:6.1f} ms of {count}, from before the INSERT")
 
 
-def server_time(pid):
-    """Seconds of CPU that a process has had."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def silence(db, seconds):
     ((pid,),) = db.execute("SELECT pg_backend_pid()")
     with db.subscribe("note") as feed:
         feed.next(5)
-        here, there = time.process_time(), server_time(pid)
+        here, there = time.process_time(), cpu_of(pid)
         assert feed.next(seconds) is None
-        here, there = time.process_time() - here, server_time(pid) - there
+        here, there = time.process_time() - here, cpu_of(pid) - there
     minutes = seconds / 60
     print(f"{'silence':<24} {1000 * here / minutes:.0f} ms CPU a minute here and {1000 * there / minutes:.0f} ms in the "
           f"server's process, in {seconds} s")

@@ -19,16 +19,16 @@ def empty(path):
     return db
 
 
-def rows(count):
+def rows(count, first=0):
     rng = random.Random(7)
-    for n in range(count):
+    for n in range(first, first + count):
         text = [" ".join(rng.choices(WORDS, k=rng.randint(3, 18))) for _ in range(2)]
         yield n, text[0][:40], text[1], rng.randint(0, 9999), f"2025-{rng.randint(1, 12):02}-03 10:00:{n % 60:02}"
 
 
-def fill(path, count):
+def fill(path, count, first=0):
     """Written by a connection of its own, in one transaction."""
     db = empty(path)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.executemany(INSERT, rows(count))
+        connection.executemany(INSERT, rows(count, first))
     return db

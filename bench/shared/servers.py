@@ -24,6 +24,16 @@ def many_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def cpu_of(pid):
+    """Seconds of CPU that a process has had, of all its threads. (The clock of another process is named so:
+    clock_getcpuclockid(3).)"""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def children(pid):
+    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Server:
     """pids: its processes; port: where it listens."""
 
@@ -31,9 +41,8 @@ class Server:
         self.pids, self.port = pids, port
 
     def cpu(self):
-        """Seconds of CPU that its processes have had, of all their threads. (The clock of another process is named so:
-        clock_getcpuclockid(3).)"""
-        return sum(time.clock_gettime(~pid << 3 | 2) for pid in self.pids)
+        """Seconds that its processes have had."""
+        return sum(cpu_of(pid) for pid in self.pids)
 
     def memory(self):
         """KiB of PSS without files: how many other programs have the same libraries open comes and goes."""
@@ -73,7 +82,7 @@ def _process(command, **options):
 def csync_server(folder, database):
     """`csync serve` of one database, without a log and without limits of one address."""
     config = folder / "server.json"
-    config.write_text('{"rate": 1000000000, "maxPerAddress": 100000, "maxConnections": 20000, "maxStreams": 20000}')
+    config.write_text('{"rate": -1, "maxPerAddress": 100000, "maxConnections": 20000, "maxStreams": 20000}')
     command = [sys.executable, "-P", "-m", "csync", "serve", f"main={database}", "--listen", "127.0.0.1:0", "--quiet"]
     with _process([*command, "--config", config], stdout=subprocess.PIPE, text=True) as process:
         port = int(process.stdout.readline().rpartition(":")[2].strip(" /\n"))
@@ -123,15 +132,11 @@ http {{
 """
 
 
-def _children(pid):
-    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def _is_up(pid, port):
     """The master listens before its worker is there."""
     with contextlib.suppress(OSError):
         connect(port).close()
-        return bool(_children(pid))
+        return bool(children(pid))
     return False
 
 
@@ -147,4 +152,4 @@ def nginx(folder, module=None, in_http="", in_server=""):
             if process.poll() is not None or time.monotonic() > end:
                 sys.exit("nginx does not start")
             time.sleep(0.05)
-        yield Server([process.pid, *_children(process.pid)], port)
+        yield Server([process.pid, *children(process.pid)], port)

@@ -35,6 +35,14 @@ static int put_base(cs_buf *out, const cs_curl *curl, CURLU *url, csync_error *e
     return cs_buf_check(out, err);
 }
 
+static int no_server(const char *what, csync_error *err)
+{
+    return cs_fail(err, CSYNC_EINVAL,
+                   "%s is no http:// or https:// URL of a server; csync_open opens a database that "
+                   "can be reached from here",
+                   what);
+}
+
 static int parse(const cs_curl *curl, CURLU *url, const char *text, csync_error *err)
 {
     switch (curl->curl_url_set(url, CURLUPART_URL, text, CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME)) {
@@ -43,9 +51,7 @@ static int parse(const cs_curl *curl, CURLU *url, const char *text, csync_error 
     case CURLUE_OUT_OF_MEMORY:
         return cs_fail_nomem(err);
     case CURLUE_BAD_SCHEME:
-        return cs_fail(err, CSYNC_EINVAL,
-                       "this is no http:// or https:// URL of a server; csync_open opens a "
-                       "database that can be reached from here");
+        return no_server("this", err);
     default:
         return cs_fail(err, CSYNC_EINVAL, "the URL's host or port is malformed");
     }
@@ -66,10 +72,7 @@ static int check(const cs_curl *curl, CURLU *url, cs_place *place, csync_error *
     place->is_tls = is(scheme, "https");
     place->is_local = is(host, "localhost") || is(host, "127.0.0.1") || is(host, "[::1]");
     if (!place->is_tls && !is(scheme, "http"))
-        rc = cs_fail(err, CSYNC_EINVAL,
-                     "%s is no http:// or https:// URL of a server; csync_open opens a database "
-                     "that can be reached from here",
-                     place->base);
+        rc = no_server(place->base, err);
     else if (user || password)
         rc = cs_fail(err, CSYNC_EINVAL, "%s: say who you are with a token, not in the URL",
                      place->base);

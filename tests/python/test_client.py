@@ -18,6 +18,7 @@ import csync
 from bad_network import Network
 from csync import _http, _peer, _wire
 from serving import address, serving, until
+from test_http import Below
 from test_http import serving as serving_wsgi
 from test_protocol import put
 
@@ -330,14 +331,7 @@ def test_a_malformed_url_is_refused(pair, sync, url):
 
 
 def test_a_path_before_the_routes_is_kept(pair, sync):
-    class Below:
-        def wsgi(self, environ, start_response):
-            assert environ["PATH_INFO"].startswith("/a b/notes/")
-            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/a b/notes")
-            return api.wsgi(environ, start_response)
-
-    api = csync.api(pair[0])
-    with serving_wsgi(Below()) as url:
+    with serving_wsgi(Below(csync.api(pair[0]), "/a b/notes")) as url:
         sync(pair[1], f"{url}/a b/notes/?db=main")
     assert pair[0].hash() == pair[1].hash()
 

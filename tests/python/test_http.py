@@ -41,6 +41,18 @@ def serving(api):
             thread.join()
 
 
+class Below:
+    """An API whose routes begin behind a path."""
+
+    def __init__(self, api, path):
+        self.api, self.path = api, path
+
+    def wsgi(self, environ, start_response):
+        assert environ["PATH_INFO"].startswith(f"{self.path}/")
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(self.path)
+        return self.api.wsgi(environ, start_response)
+
+
 def ask(api, method, target, body=b"", headers=(), local=True):
     """Status, document and headers."""
     path, _, query = target.partition("?")

@@ -24,6 +24,7 @@ from bad_network import Network
 from note_table import NOTE
 from serving import address, serving
 from test_client import Proxy, address_of, certificate, check, edit  # noqa: F401 certificate is a fixture
+from test_http import Below
 from test_http import serving as serving_wsgi
 from test_protocol import grow_stale, put
 
@@ -176,14 +177,7 @@ def test_two_threads_sync_with_a_peer_each(pair, replica):
 
 
 def test_a_path_before_the_routes_and_a_query_are_kept(pair):
-    class Below:
-        def wsgi(self, environ, start_response):
-            assert environ["PATH_INFO"].startswith("/a b/notes/")
-            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/a b/notes")
-            return api.wsgi(environ, start_response)
-
-    api = csync.api(pair[0])
-    with serving_wsgi(Below()) as url:
+    with serving_wsgi(Below(csync.api(pair[0]), "/a b/notes")) as url:
         ask("sync", pair[1], f"{url}/a b/notes/?db=main")
         assert "answered 404" in refused(pair[1], f"{url}/a b/notes/?db=other")[1]
     assert pair[0].hash() == pair[1].hash()
