@@ -170,6 +170,83 @@ def test_a_row_that_a_cascade_and_an_update_changed(world):
     assert table(here, "child") == table(there, "child") == [(1, "b", 99)]
 
 
+FOLLOWS = """
+CREATE TABLE parent (id INTEGER PRIMARY KEY, code TEXT UNIQUE, mark INTEGER);
+CREATE TABLE child (id INTEGER PRIMARY KEY, code TEXT UNIQUE REFERENCES parent (code) ON UPDATE {0}, v INTEGER);
+CREATE TABLE grandchild (id INTEGER PRIMARY KEY, code TEXT REFERENCES child (code) ON UPDATE {0});
+"""
+
+
+def followed(world, action="CASCADE", count=3):
+    dbs = world.replicas(FOLLOWS.format(action), "grandchild", "child", "parent", count=count)
+    run(dbs[0], "INSERT INTO parent VALUES (1, 'a', 0), (2, 'y', 0), (3, 'z', 0)")
+    settle(*dbs)
+    return dbs
+
+
+@pytest.mark.parametrize("way", ["pull", "push"])
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
+def test_rows_that_follow_a_unique_value_of_an_applied_row_are_the_same_everywhere(world, action, way):
+    author, other, third = followed(world, action)
+    run(other, "INSERT INTO child VALUES (1, 'a', 0); INSERT INTO grandchild VALUES (1, 'a')")
+    run(author, "UPDATE parent SET code = 'b' WHERE id = 1")
+    if way == "pull":
+        other.pull(author)
+        third.pull(other)
+    else:
+        other.push(author)
+        third.pull(author)
+    settle(author, other, third)
+    settle(third, other, author)
+    followed_to = "b" if action == "CASCADE" else None
+    for db in (author, other, third):
+        assert (table(db, "child"), table(db, "grandchild")) == ([(1, followed_to, 0)], [(1, followed_to)])
+        assert db.parked() == []
+
+
+def test_many_rows_whose_unique_values_are_followed_come_in_one_batch(world):
+    author, other = followed(world, count=2)
+    for i in range(10, 60):
+        author.execute(f"INSERT INTO parent VALUES ({i}, 'p{i}', 0)")
+    settle(author, other)
+    for i in range(10, 60):
+        other.execute(f"INSERT INTO child VALUES ({i}, 'p{i}', 0)")
+    run(author, "UPDATE parent SET mark = 1; UPDATE parent SET code = 'q' || id WHERE id IN (20, 40)")
+    settle(other, author)
+    codes = {i: f"q{i}" if i in (20, 40) else f"p{i}" for i in range(10, 60)}
+    assert table(author, "child") == table(other, "child") == [(i, code, 0) for i, code in codes.items()]
+
+
+def test_who_only_reads_that_a_row_followed_beats_no_edit_of_it(world):
+    author, reader, editor = followed(world)
+    run(author, "INSERT INTO child VALUES (1, 'a', 0)")
+    settle(author, reader, editor)
+    run(author, "UPDATE parent SET code = 'b' WHERE id = 1")
+    wait_a_moment()
+    run(editor, "UPDATE child SET v = 7 WHERE id = 1")
+    wait_a_moment()
+    reader.sync(author)
+    settle(editor, author, reader)
+    assert table(author, "child") == table(reader, "child") == table(editor, "child") == [(1, "b", 7)]
+
+
+def test_a_key_that_follows_a_unique_value(world):
+    schema = (
+        "CREATE TABLE parent (id INTEGER PRIMARY KEY, code TEXT UNIQUE); CREATE TABLE child (code TEXT"
+        " REFERENCES parent (code) ON UPDATE CASCADE, n INTEGER, v INTEGER, PRIMARY KEY (code, n))"
+    )
+    author, other, third = world.replicas(schema, "parent", "child", count=3)
+    run(author, "INSERT INTO parent VALUES (1, 'a'); INSERT INTO child VALUES ('a', 1, 0)")
+    settle(author, other, third)
+    run(other, "INSERT INTO child VALUES ('a', 2, 0)")
+    run(author, "UPDATE parent SET code = 'b'")
+    settle(other, author, third)
+    settle(third, author, other)
+    for db in (author, other, third):
+        assert table(db, "child") == [("b", 1, 0), ("b", 2, 0)]
+        assert db.parked() == []
+
+
 # ---- The order in which rows come
 
 SHOP = """

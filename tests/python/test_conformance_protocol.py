@@ -478,6 +478,23 @@ def test_rows_that_differ_are_named_and_repaired(world):
     assert table(there, "note")[6] == (7, "row 7", 0)
 
 
+def test_a_row_is_not_repaired_where_others_would_follow_it(world):
+    schema = (
+        "CREATE TABLE parent (id INTEGER PRIMARY KEY, code TEXT UNIQUE); CREATE TABLE child (id INTEGER PRIMARY KEY,"
+        " code TEXT REFERENCES parent (code) ON UPDATE CASCADE)"
+    )
+    here, there = world.replicas(schema, "parent", "child")
+    run(here, "INSERT INTO parent VALUES (1, 'a'); INSERT INTO child VALUES (1, 'a')")
+    settle(there, here)
+    spoil(there, "UPDATE parent SET code = 'b'")
+    found = there.verify(here, repair=True)
+    assert [(row.table, row.repaired, row.reason) for row in found.rows if row.table == "parent"] == [
+        ("parent", False, "other rows would change")
+    ]
+    assert table(there, "parent") == [(1, "b")] and table(there, "child") == [(1, "b")]
+    assert there.sync(here).pushed == 0
+
+
 def test_what_the_next_sync_settles_is_left_to_it(world):
     here, there = world.notes()
     put(here, 1, 2)

@@ -321,13 +321,29 @@ static void put_rows(bulk *k, size_t at)
     }
     put_winners(k, at);
     pg_put_conflict(k->b, g->table, &k->sql);
-    if (g->reads_back || !g->whole) {
-        cs_buf_printf(&k->sql, " RETURNING %s AS k,%s AS row,", p->key_sql,
-                      g->reads_back ? p->row_sql : "NULL");
+    if (g->reads_back || !g->whole || p->moving_sql) {
+        cs_buf_printf(&k->sql, " RETURNING %s AS k,%s AS row,%s AS moving,", p->key_sql,
+                      g->reads_back ? p->row_sql : "NULL", p->moving_sql ? p->moving_sql : "NULL");
         pg_put_kept(k->b, g->table, &k->sql);
         cs_buf_puts(&k->sql, " AS kept");
     }
     cs_buf_puts(&k->sql, ")");
+}
+
+/* x is the row of the change g. */
+static void put_same_key(bulk *k, const group *g)
+{
+    const pg_table *p = g->table->prepared;
+
+    for (size_t i = 0; i < g->table->key_count; i++) {
+        size_t column = g->table->key[i];
+
+        cs_buf_puts(&k->sql, i ? " AND x." : "x.");
+        cs_put_ident(&k->sql, g->table->columns[column].name);
+        cs_buf_printf(&k->sql, "=g.c%zu", column);
+        if (p->kinds[column] >= PG_OTHER)
+            cs_buf_printf(&k->sql, "::%s", p->columns[column].cast);
+    }
 }
 
 static void put_deletes(bulk *k, size_t at)
@@ -336,21 +352,29 @@ static void put_deletes(bulk *k, size_t at)
     const pg_table *p = g->table->prepared;
 
     cs_buf_printf(&k->sql,
-                  ",w%zu AS (DELETE FROM %s x USING g%zu g WHERE g.k IN (SELECT pk FROM h%zu)", at,
-                  p->name, at, at);
-    for (size_t i = 0; i < g->table->key_count; i++) {
-        size_t column = g->table->key[i];
-
-        cs_buf_puts(&k->sql, " AND x.");
-        cs_put_ident(&k->sql, g->table->columns[column].name);
-        cs_buf_printf(&k->sql, "=g.c%zu", column);
-        if (p->kinds[column] >= PG_OTHER)
-            cs_buf_printf(&k->sql, "::%s", p->columns[column].cast);
-    }
+                  ",w%zu AS (DELETE FROM %s x USING g%zu g WHERE g.k IN (SELECT pk FROM h%zu) AND ",
+                  at, p->name, at, at);
+    put_same_key(k, g);
     cs_buf_puts(&k->sql, ")");
 }
 
-/* What is not as usual comes back: l: a change that has lost, p: a head whose row is parked, r: a row as it is now. */
+/* Rows of the statement that others follow, and that were otherwise before it: it sees them as they were. Looked up by the
+ * index (LATERAL, LIMIT), as in rows.c. */
+static void put_moving(bulk *k, size_t at)
+{
+    const group *g = &k->groups[at];
+    const pg_table *p = g->table->prepared;
+
+    cs_buf_printf(&k->sql,
+                  " UNION ALL SELECT 'm',%zu,'',NULL,false FROM g%zu g CROSS JOIN LATERAL (SELECT %s AS "
+                  "moving FROM %s x WHERE ",
+                  at, at, p->moving_sql, p->name);
+    put_same_key(k, g);
+    cs_buf_printf(&k->sql, " LIMIT 1) o JOIN w%zu w ON w.k=g.k WHERE w.moving<>o.moving", at);
+}
+
+/* What is not as usual comes back: l: a change that has lost, p: a head whose row is parked, r: a row as it is now, m: one
+ * that others follow. */
 static void put_answer(bulk *k)
 {
     const char *join = " ";
@@ -368,6 +392,8 @@ static void put_answer(bulk *k)
             cs_buf_printf(&k->sql, "%sSELECT 'n',%zu,'',NULL::text,false WHERE false", join, at);
         if (!k->deletes && (g->reads_back || !g->whole))
             cs_buf_printf(&k->sql, " UNION ALL SELECT 'r',%zu,k,row,kept FROM w%zu", at, at);
+        if (!k->deletes && ((pg_table *)g->table->prepared)->moving_sql)
+            put_moving(k, at);
         join = " UNION ALL ";
     }
 }
@@ -528,6 +554,8 @@ static int look_at_rows(bulk *k, const PGresult *r, csync_error *err)
     for (int i = 0; rc == CSYNC_OK && same && i < pg_rows(k->b, r); i++)
         if (pg_cell(k->b, r, i, 0)[0] == 'r')
             rc = look_at_row(k, &k->groups[pg_cell_int(k->b, r, i, 1)], r, i, &from, &same, err);
+        else
+            same = pg_cell(k->b, r, i, 0)[0] != 'm'; /* merge.c notes who follows */
     k->refused |= rc == CSYNC_OK && !same;
     return rc;
 }
@@ -591,7 +619,7 @@ static int attempt(bulk *k, csync_error *err)
 {
     PGresult *r = NULL;
     int rc = pg_exec(k->b, "SAVEPOINT csync_bulk", err), raced = 0;
-    size_t kept = k->b->kept.count;
+    pg_own_mark own = pg_own_rows(k->b);
 
     if (rc == CSYNC_OK && !k->rows_only)
         rc = know_edits(k, err);
@@ -608,7 +636,7 @@ static int attempt(bulk *k, csync_error *err)
     if (rc == CSYNC_OK && !k->refused)
         rc = take_answer(k, r, err);
     if (k->refused)
-        cs_row_list_cut(&k->b->kept, kept);
+        pg_own_rows_cut(k->b, own);
     if (rc == CSYNC_OK && k->refused)
         rc = pg_exec(k->b, "ROLLBACK TO SAVEPOINT csync_bulk", err);
     pg_clear(k->b, r);

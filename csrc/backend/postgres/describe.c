@@ -25,6 +25,7 @@ void pg_forget_table(cs_table *t)
         cs_free(p->row_sql);
         cs_free(p->key_sql);
         cs_free(p->order_sql);
+        cs_free(p->moving_sql);
         cs_free(p);
     }
     cs_table_destroy(t);

@@ -356,5 +356,15 @@ int pg_restore(cs_backend *base, cs_table *t, const csync_change *change, const 
         *reason = "other rows would change";
     if (rc == CSYNC_OK && !*reason)
         rc = pg_read_key(b, t, change->pk, reason, err);
-    return rc == CSYNC_OK && !*reason ? pg_write_row(b, t, change, reason, err) : rc;
+    if (rc != CSYNC_OK || *reason)
+        return rc;
+    rc = pg_exec(b, "SAVEPOINT csync_restore", err);
+    if (rc == CSYNC_OK)
+        rc = pg_write_row(b, t, change, reason, err);
+    if (rc == CSYNC_OK && b->moved_count) {
+        *reason = "other rows would change";
+        pg_own_rows_cut(b, (pg_own_mark){0});
+        rc = pg_exec(b, "ROLLBACK TO SAVEPOINT csync_restore", err);
+    }
+    return rc == CSYNC_OK ? pg_exec(b, "RELEASE SAVEPOINT csync_restore", err) : rc;
 }

@@ -234,6 +234,7 @@ static int try_cycle(cs_pg *b, csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
     int64_t before = 0, after = 0;
+    pg_own_mark own = pg_own_rows(b);
     int ignored;
     int rc = pg_parked_count(&b->base, &before, err);
 
@@ -253,8 +254,10 @@ static int try_cycle(cs_pg *b, csync_error *err)
         cs_error_copy(err, &why);
         return rc;
     }
-    if (rc != CSYNC_OK)
+    if (rc != CSYNC_OK) {
+        pg_own_rows_cut(b, own);
         rc = pg_exec(b, "ROLLBACK TO SAVEPOINT csync_cycle; SET CONSTRAINTS ALL IMMEDIATE", err);
+    }
     return rc == CSYNC_OK ? pg_exec(b, "RELEASE SAVEPOINT csync_cycle", err) : rc;
 }
 

@@ -107,6 +107,7 @@ typedef struct pg_table {
     char *shape; /* a condition over its rows of pg_attribute: they are as they were */
     char *row_sql, *key_sql; /* a row of alias x as JSON */
     char *order_sql; /* ORDER BY list in the order of the keys' neutral forms */
+    char *moving_sql; /* a text of what other rows follow when it changes, of a row of alias x; NULL: nothing */
     pg_column *columns;
     int has_sequence; /* some column takes its default from a sequence */
     int reads_back; /* a trigger may change its rows */
@@ -136,6 +137,8 @@ typedef struct cs_pg {
     unsigned char *present; /* which cells the payload had */
     size_t cell_cap;
     cs_row_list kept; /* rows that have more than the change in them: see pg_log_kept */
+    struct pg_moved *moved; /* rows that followed another: see cascade.c */
+    size_t moved_count, moved_cap;
     cs_buf pk; /* the key at hand as heads and log spell it */
     char **origins; /* every origin met: heads borrow them */
     size_t origin_count, origin_cap;
@@ -260,8 +263,10 @@ int pg_page(cs_backend *base, const cs_page_request *request, csync_batch *batch
 /* Takes the lock that readers respect, and gives the time for a stamp. */
 int pg_enter_log(cs_pg *b, csync_error *err);
 /* A change from another schema leaves the columns alone that it lacks. Where they hold more than what everybody would put
- * there, the row (b->kept) is what no other replica can make of the change: it becomes a change of this one. Then folds. */
+ * there, the row (b->kept) is what no other replica can make of the change: it becomes a change of this one, as do rows that
+ * followed another (b->moved). Then folds. */
 int pg_log_kept(cs_pg *b, csync_error *err);
+int pg_log_own(cs_pg *b, const cs_table *t, int operation, csync_error *err); /* of the row b->pk, now */
 int pg_log_append(cs_pg *b, const csync_change *change, int local, int64_t *version,
                   csync_error *err);
 
@@ -321,6 +326,27 @@ void pg_put_kept(cs_pg *b, const cs_table *t, cs_buf *sql);
 int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);
 
+/* cascade.c */
+typedef struct pg_moved pg_moved;
+typedef struct pg_moving {
+    char *before; /* what other rows follow; NULL: the row is new, or they follow nothing */
+    cs_row_list rows; /* that follow it */
+} pg_moving;
+int pg_describe_moving(cs_pg *b, cs_table *t, csync_error *err); /* once all tables are loaded */
+/* Around an upsert of the row in b->key, which both leave as it is; `after`: moving_sql of the row then, NULL: there is
+ * none. The rows that followed are noted. */
+int pg_moving_begin(cs_pg *b, cs_table *t, const char *pk, pg_moving *m, csync_error *err);
+int pg_moving_end(cs_pg *b, cs_table *t, const char *pk, pg_moving *m, const char *after,
+                  csync_error *err);
+void pg_moving_free(pg_moving *m);
+int pg_log_moved(cs_pg *b, csync_error *err); /* those whose heads do not say so by now */
+/* What is in b->kept and b->moved; cut off after a ROLLBACK TO the savepoint where it was taken. */
+typedef struct pg_own_mark {
+    size_t kept, moved;
+} pg_own_mark;
+pg_own_mark pg_own_rows(const cs_pg *b);
+void pg_own_rows_cut(cs_pg *b, pg_own_mark mark);
+
 /* collide.c */
 /* pg_write_row; a row that is in its way through a UNIQUE index and has a lower stamp is parked. */
 int pg_enter_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
@@ -336,6 +362,9 @@ int pg_is_referred_to(cs_pg *b, cs_table *t, int *is, csync_error *err);
  * forbids that the row goes. */
 int pg_park_children(cs_pg *b, cs_table *t, int all, csync_error *err);
 int pg_park_orphans(cs_pg *b, csync_error *err); /* every row that refers to nothing */
+/* Adds the rows of `child` that refer to the row of `t` in b->key. */
+int pg_collect_through(cs_backend *base, cs_table *t, cs_table *child, const cs_foreign_key *fk,
+                       cs_row_list *out, csync_error *err);
 
 /* park.c */
 /* Adds an entry to _sync_parked and gives its id; the head does not know of it yet. */

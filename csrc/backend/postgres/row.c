@@ -84,17 +84,22 @@ void pg_put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql)
 static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
                   csync_error *err)
 {
+    const pg_table *p = t->prepared;
     cs_buf sql = {0}, text = {0};
     PGresult *r = NULL;
-    int rc = pg_read_payload(b, t, change->payload, strlen(change->payload), err);
+    pg_moving moving;
+    int rc = pg_moving_begin(b, t, change->pk, &moving, err);
 
+    if (rc == CSYNC_OK)
+        rc = pg_read_payload(b, t, change->payload, strlen(change->payload), err);
     if (rc == CSYNC_OK) {
         pg_note_sequences(b, t);
         put_values(b, t, &sql, &text, reason);
         cs_buf_puts(&sql, ")");
         pg_put_conflict(b, t, &sql);
-        cs_buf_printf(&sql, " RETURNING %s,", ((pg_table *)t->prepared)->row_sql);
+        cs_buf_printf(&sql, " RETURNING %s,", p->row_sql);
         pg_put_kept(b, t, &sql);
+        cs_buf_printf(&sql, ",%s", p->moving_sql ? p->moving_sql : "NULL");
         rc = cs_buf_check(&sql, err);
     }
     if (rc == CSYNC_OK)
@@ -107,7 +112,10 @@ static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char 
         rc = pg_check_row(b, t, pg_cell(b, r, 0, 0), &ours, reason, err);
         if (rc == CSYNC_OK && ours && !*reason)
             rc = cs_row_list_add(&b->kept, t, change->pk, err);
+        if (rc == CSYNC_OK && !*reason)
+            rc = pg_moving_end(b, t, change->pk, &moving, pg_cell(b, r, 0, 2), err);
     }
+    pg_moving_free(&moving);
     pg_clear(b, r);
     cs_buf_free(&sql);
     cs_buf_free(&text);
@@ -161,6 +169,7 @@ int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char *
                  csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
+    pg_own_mark own = pg_own_rows(b);
     int rc = pg_savepoint(b, err), end;
 
     *reason = NULL;
@@ -179,6 +188,8 @@ int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char *
         return rc;
     if (why.code == CSYNC_OK && *reason)
         (void)cs_fail(err, CSYNC_EDB, "a column cannot hold its value as it is");
+    if (*reason)
+        pg_own_rows_cut(b, own);
     end = pg_savepoint_end(b, *reason != NULL, err);
     return end;
 }

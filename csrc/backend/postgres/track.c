@@ -66,6 +66,8 @@ static int load_tables(cs_pg *b, csync_error *err)
     pg_clear(b, r);
     if (rc == CSYNC_OK)
         cs_tables_rank(b->base.tables, b->base.table_count);
+    for (size_t i = 0; rc == CSYNC_OK && i < b->base.table_count; i++)
+        rc = pg_describe_moving(b, b->base.tables[i], err);
     if (rc == CSYNC_OK)
         rc = pg_reserve_cells(b, err);
     return rc == CSYNC_OK ? read_catalogue(b, b->schema, err) : rc;

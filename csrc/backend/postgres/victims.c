@@ -25,8 +25,8 @@ static void children_sql(cs_buf *s, const cs_table *t, const cs_table *child, co
     }
 }
 
-static int collect_through(cs_backend *base, cs_table *t, cs_table *child, const cs_foreign_key *fk,
-                           cs_row_list *out, csync_error *err)
+int pg_collect_through(cs_backend *base, cs_table *t, cs_table *child, const cs_foreign_key *fk,
+                       cs_row_list *out, csync_error *err)
 {
     cs_pg *b = (cs_pg *)base;
     PGresult *r = NULL;
@@ -47,7 +47,7 @@ static int collect_through(cs_backend *base, cs_table *t, cs_table *child, const
 /* Adds the rows that refer to the row in b->key. */
 static int collect_children(cs_pg *b, cs_table *t, int all, cs_row_list *out, csync_error *err)
 {
-    return cs_row_list_children(&b->base, t, all, collect_through, out, err);
+    return cs_row_list_children(&b->base, t, all, pg_collect_through, out, err);
 }
 
 /* *leaves 0: the row was never captured and has no head, or is parked already. A row whose head deletes it is on its

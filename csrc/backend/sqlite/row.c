@@ -104,16 +104,25 @@ static int drop_own_entries(cs_sqlite *b, const cs_table *t, int64_t after, csyn
     return rc;
 }
 
-/* What was captured is read from its row when it is sent: a change of the same batch may still write it. */
+int sq_drop_captured(cs_sqlite *b, const cs_table *t, csync_error *err)
+{
+    return b->captured ? drop_own_entries(b, t, b->merge_start, err) : CSYNC_OK;
+}
+
+/* What was captured is read from its row when it is sent: where a key is deferred, a change of the same batch may still
+ * write it. */
 static int blank_payloads(cs_sqlite *b, int64_t after, csync_error *err)
 {
+    SQ_API(b);
     sqlite3_stmt *stmt;
     int rc = sq_fixed(b, SQ_LOG_BLANK, &stmt, err);
 
     if (rc != CSYNC_OK)
         return rc;
     sq_bind_int(b, stmt, 1, after);
-    return sq_run(b, stmt, err);
+    rc = sq_run(b, stmt, err);
+    b->captured |= rc == CSYNC_OK && sqlite3_changes(b->db) > 0;
+    return rc;
 }
 
 /* Capture on for one statement: what foreign keys do to other rows is this replica's own doing and must
@@ -160,7 +169,6 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
         rc = drop_own_entries(b, t, before, err);
     if (rc == CSYNC_OK)
         rc = blank_payloads(b, before, err);
-    b->captured |= rc == CSYNC_OK;
     return rc;
 }
 

@@ -178,17 +178,23 @@ static void check_rows(world *w, replica *r)
     }
 }
 
+#define REFERS_TO(table, key, column)                                                              \
+    " AND (json_extract(p.payload,'$." column "') IS NULL OR EXISTS(SELECT 1 FROM " table          \
+    " WHERE " key "=json_extract(p.payload,'$." column "')))"
+#define HAS_FOLDER                                                                                 \
+    "SELECT count(*) FROM _sync_parked p WHERE table_name='doc'" REFERS_TO("folder", "id", "folder")
+#define HAS_TAG REFERS_TO("tag", "u", "u")
+
 /* Whoever is parked has a reason, and it holds. */
 static void check_parked(world *w, replica *r)
 {
-    static const struct {
+    const struct {
         int tables;
         const char *sql;
     } idle[] = {
         {2, "SELECT count(*) FROM _sync_parked p WHERE table_name='tag' AND NOT EXISTS"
             "(SELECT 1 FROM tag WHERE u=json_extract(p.payload,'$.u'))"},
-        {8, "SELECT count(*) FROM _sync_parked p WHERE table_name='doc' AND (json_extract(p.payload,'$.folder') "
-            "IS NULL OR EXISTS(SELECT 1 FROM folder WHERE id=json_extract(p.payload,'$.folder')))"},
+        {8, w->config.follows ? HAS_FOLDER HAS_TAG : HAS_FOLDER},
         {1, "SELECT count(*) FROM _sync_parked WHERE table_name NOT IN ('tag','doc','folder')"},
         {1, "SELECT count(*) FROM _sync_parked WHERE reason='' OR operation='delete'"},
     };

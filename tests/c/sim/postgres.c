@@ -18,7 +18,7 @@ enum { MAX_CONNECTIONS = 2 * MAX_REPLICAS };
 
 typedef struct slot {
     PGconn *app; /* the application's connection, kept from run to run */
-    int action, cycle, capture; /* as it was made */
+    int action, cycle, follows, capture; /* as it was made */
     int has_column;
     int64_t clock;
 } slot;
@@ -366,19 +366,22 @@ static slot *slot_of(world *w, int index)
 static void set_keys(world *w, slot *s)
 {
     const config *c = &w->config;
-    char sql[400];
+    char sql[500];
 
-    if (s->action == c->action && s->cycle == c->cycle)
+    if (s->action == c->action && s->cycle == c->cycle && s->follows == c->follows)
         return;
     snprintf(
         sql, sizeof sql,
         "ALTER TABLE doc DROP CONSTRAINT doc_folder_fkey; ALTER TABLE folder DROP CONSTRAINT IF "
-        "EXISTS folder_up_fkey; ALTER TABLE doc ADD FOREIGN KEY(folder) REFERENCES folder(id) %s;%s",
+        "EXISTS folder_up_fkey; ALTER TABLE doc DROP COLUMN IF EXISTS u; ALTER TABLE doc ADD FOREIGN "
+        "KEY(folder) REFERENCES folder(id) %s;%s%s%s",
         action_sql(c),
-        c->cycle ? "ALTER TABLE folder ADD FOREIGN KEY(up) REFERENCES folder(id) DEFERRABLE" : "");
+        c->cycle ? "ALTER TABLE folder ADD FOREIGN KEY(up) REFERENCES folder(id) DEFERRABLE;" : "",
+        c->follows ? "ALTER TABLE doc ADD COLUMN " : "", c->follows ? follows_sql(c) + 1 : "");
     (void)run(w, s->app, sql);
     s->action = c->action;
     s->cycle = c->cycle;
+    s->follows = c->follows;
 }
 
 /* Emptied, and so that rows come to lie in the order in which they are written, whatever was there before. */

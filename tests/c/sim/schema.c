@@ -23,6 +23,13 @@ const char *action_sql(const config *c)
     return actions[c->action];
 }
 
+const char *follows_sql(const config *c)
+{
+    return !c->follows     ? ""
+           : c->action % 2 ? ",u INTEGER REFERENCES tag(u) ON UPDATE CASCADE"
+                           : ",u INTEGER REFERENCES tag(u) ON DELETE SET NULL ON UPDATE CASCADE";
+}
+
 /* PostgreSQL checks a circle of keys late only where it is told so. */
 void table_sql(const config *c, const replica *r, int table, char *out, size_t size)
 {
@@ -45,8 +52,8 @@ void table_sql(const config *c, const replica *r, int table, char *out, size_t s
     case DOC:
         snprintf(out, size,
                  "CREATE TABLE doc(id INTEGER PRIMARY KEY, folder INTEGER REFERENCES folder(id) %s,"
-                 " v INTEGER NOT NULL CHECK(v>=0))",
-                 action_sql(c));
+                 " v INTEGER NOT NULL CHECK(v>=0)%s)",
+                 action_sql(c), follows_sql(c));
         break;
     default:
         snprintf(out, size,
@@ -88,7 +95,7 @@ static void create(world *w, replica *r)
 
 /* Parsing a schema again and again is what a run would spend its time on: databases of the same kind are copies
  * of one that is made once. */
-static disk_image *images[2][32][6][2][2];
+static disk_image *images[2][32][6][2][2][2];
 
 void forget_templates(void)
 {
@@ -99,7 +106,7 @@ static disk_image *template_of(world *w, int capture)
 {
     const config *c = &w->config;
     disk_image **image = /* the same whichever run makes it */
-        &images[capture == CSYNC_CAPTURE_KEYS][c->made][c->action][c->cycle][c->rows_before];
+        &images[capture == CSYNC_CAPTURE_KEYS][c->made][c->action][c->cycle][c->rows_before][c->follows];
     replica r = {.index = TEMPLATE, .capture = capture, .attached = 1};
 
     if (!*image) {
@@ -235,11 +242,14 @@ static void upsert_sql(world *w, int table, int n, rng *g, char *out, size_t siz
     }
     case DOC: {
         const char *folder = reference(g, w->config.keys);
+        char tag[40];
 
+        snprintf(tag, sizeof tag, ",(SELECT u FROM tag WHERE name='t%d')", u);
         snprintf(out, size,
-                 "INSERT INTO doc(id,folder,v) VALUES(%d,%s,%lld) ON CONFLICT(id) DO UPDATE SET "
-                 "folder=%s,v=%lld",
-                 n, folder, v, folder, v);
+                 "INSERT INTO doc(id,folder,v%s) VALUES(%d,%s,%lld%s) ON CONFLICT(id) DO UPDATE SET "
+                 "folder=%s,v=%lld%s",
+                 w->config.follows ? ",u" : "", n, folder, v, w->config.follows ? tag : "", folder,
+                 v, w->config.follows ? ",u=excluded.u" : "");
         break;
     }
     default:

@@ -89,6 +89,7 @@ typedef struct config {
     int postgres; /* mask of replicas: the rest is SQLite */
     int action; /* of doc's foreign key: see schema.c */
     int cycle; /* folders lie in folders */
+    int follows; /* documents follow a unique value of a tag */
     int keys; /* rows that may exist in each table */
     int skew, clock_steps; /* milliseconds */
     int faults; /* mask of enum fault */
@@ -271,6 +272,7 @@ extern const char *const table_names[TABLES];
 void schema_create(world *w, replica *r);
 void table_sql(const config *c, const replica *r, int table, char *out, size_t size);
 const char *action_sql(const config *c); /* of doc's foreign key */
+const char *follows_sql(const config *c); /* the column that follows a tag, behind a comma; "": there is none */
 void forget_templates(void); /* of databases: rules have changed */
 void schema_write(world *w, replica *r, rng *g); /* one random transaction */
 void schema_add_column(world *w, replica *r);
