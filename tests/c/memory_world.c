@@ -54,12 +54,14 @@ const char memory_schema[] =
     "CREATE TABLE site(id INTEGER PRIMARY KEY, name TEXT UNIQUE);\n"
     "CREATE TABLE visit(id INTEGER PRIMARY KEY, site INTEGER REFERENCES site, note TEXT CHECK(note<>'bad'));\n"
     "CREATE TABLE person(id TEXT PRIMARY KEY, name TEXT, votes REAL) WITHOUT ROWID;\n"
+    "CREATE TABLE stop(id INTEGER PRIMARY KEY, site TEXT REFERENCES site(name) ON UPDATE CASCADE);\n"
     "INSERT INTO site VALUES(1,'A'),(2,'B');\n"
     "INSERT INTO visit VALUES(1,1,'x'),(2,1,'y'),(3,2,'z');\n"
-    "INSERT INTO person VALUES('a','Ada',1.5),('b','Bob',2.5)";
+    "INSERT INTO person VALUES('a','Ada',1.5),('b','Bob',2.5);\n"
+    "INSERT INTO stop VALUES(1,'B'),(2,'B')";
 
 /* Children before parents, a parent that never comes, a broken check, a freed name, a conflict, a parent that
- * goes while children stay, an unknown table and column. */
+ * goes while children stay, a name that other rows follow, an unknown table and column. */
 static const char page_json[] =
     "{\"changes\":["
     "{\"version\":1,\"tableName\":\"visit\",\"pkValue\":\"{\\\"id\\\":10}\",\"operation\":\"insert\","
@@ -83,8 +85,11 @@ static const char page_json[] =
     "\"payload\":\"{\\\"id\\\":1}\",\"origin\":\"gamma\",\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
     "{\"version\":8,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":11}\",\"operation\":\"insert\","
     "\"payload\":\"{\\\"id\\\":11,\\\"name\\\":\\\"A\\\"}\",\"origin\":\"gamma\","
+    "\"timestamp\":\"2090-01-01T00:00:00.000Z\"},"
+    "{\"version\":9,\"tableName\":\"site\",\"pkValue\":\"{\\\"id\\\":2}\",\"operation\":\"update\","
+    "\"payload\":\"{\\\"id\\\":2,\\\"name\\\":\\\"C\\\"}\",\"origin\":\"gamma\","
     "\"timestamp\":\"2090-01-01T00:00:00.000Z\"}"
-    "],\"fromVersion\":0,\"toVersion\":8,\"hasMore\":false}";
+    "],\"fromVersion\":0,\"toVersion\":9,\"hasMore\":false}";
 
 csync *c, *peer;
 csync_batch *page;
@@ -101,6 +106,7 @@ csync *memory_replica(const char *origin)
     OK(csync_track(made, "site", NULL, err));
     OK(csync_track(made, "visit", NULL, err));
     OK(csync_track(made, "person", NULL, err));
+    OK(csync_track(made, "stop", NULL, err));
     return made;
 }
 

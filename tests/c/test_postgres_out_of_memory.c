@@ -24,19 +24,21 @@ static void on_app(const char *sql)
 static void make_tables(void)
 {
     on_app("SET client_min_messages=warning;DROP SCHEMA IF EXISTS csync CASCADE;"
-           "DROP TABLE IF EXISTS visit,site,person;"
+           "DROP TABLE IF EXISTS visit,site,person,stop;"
            "CREATE TABLE site(id int PRIMARY KEY, name text UNIQUE);"
            "CREATE TABLE visit(id int PRIMARY KEY, site int REFERENCES site, note text CHECK(note<>'bad'));"
            "CREATE TABLE person(id text PRIMARY KEY, name text, votes float8);"
+           "CREATE TABLE stop(id int PRIMARY KEY, site text REFERENCES site(name) ON UPDATE CASCADE);"
            "INSERT INTO site VALUES(1,'A'),(2,'B');"
            "INSERT INTO visit VALUES(1,1,'x'),(2,1,'y'),(3,2,'z');"
-           "INSERT INTO person VALUES('a','Ada',1.5),('b','Bob',2.5)");
+           "INSERT INTO person VALUES('a','Ada',1.5),('b','Bob',2.5);"
+           "INSERT INTO stop VALUES(1,'B'),(2,'B')");
 }
 
 static int open_and_track(csync **out, csync_error *err)
 {
     csync_open_options o = {.struct_size = sizeof o, .origin = "alpha"};
-    static const char *const tables[] = {"site", "visit", "person"};
+    static const char *const tables[] = {"site", "visit", "person", "stop"};
     int rc = csync_open(out, url, &o, err);
 
     for (size_t i = 0; rc == CSYNC_OK && i < sizeof tables / sizeof *tables; i++)
@@ -69,7 +71,7 @@ static void an_opening_fails_cleanly_and_the_next_succeeds(void **state)
         csync_close(opened);
         assert_int_equal(failing_malloc.live, 0);
         OK(open_and_track(&opened, err));
-        assert_int_equal(number(opened, "SELECT count(*) FROM csync._sync_tables"), 3);
+        assert_int_equal(number(opened, "SELECT count(*) FROM csync._sync_tables"), 4);
         csync_close(opened);
         assert_int_equal(failing_malloc.live, 0);
     }

@@ -127,7 +127,7 @@ static int write_item(merge *m, size_t index, int decoded, csync_error *err)
     cs_item *item = &m->items[index];
     csync_error why = CSYNC_ERROR_INIT;
     const char *reason = NULL;
-    int rc = sq_drop_captured(b, item->table, &why);
+    int rc = sq_drop_followed(b, item->table, &why);
 
     if (rc == CSYNC_OK && decoded)
         rc = sq_put_cells(b, item->table, &reason, &why);
@@ -231,7 +231,7 @@ static size_t bulk_length(const merge *m, size_t from, size_t to)
 /* *done: how many changes have gone. Where it fails, the next ones go singly, more of them each time. */
 static int merge_bulk(merge *m, size_t from, size_t to, size_t *done, csync_error *err)
 {
-    int alone = m->b->any_parked || m->b->captured || m->b->deferred || from < m->singly;
+    int alone = m->b->any_parked || m->b->followed || m->b->deferred || from < m->singly;
     size_t n = alone ? 0 : bulk_length(m, from, to);
     int written = 0;
     int rc =
@@ -471,7 +471,7 @@ int sq_merge_begin(cs_sqlite *b, csync_error *err)
     int rc = sq_log_top(&b->base, &b->merge_start, err);
 
     b->next_version = b->merge_start + 1;
-    b->captured = 0;
+    b->captured = b->followed = 0;
     if (rc == CSYNC_OK)
         rc = sq_any_parked(b, &b->any_parked, err);
     return rc == CSYNC_OK ? settle_keys(b, err) : rc;

@@ -104,9 +104,9 @@ static int drop_own_entries(cs_sqlite *b, const cs_table *t, int64_t after, csyn
     return rc;
 }
 
-int sq_drop_captured(cs_sqlite *b, const cs_table *t, csync_error *err)
+int sq_drop_followed(cs_sqlite *b, const cs_table *t, csync_error *err)
 {
-    return b->captured ? drop_own_entries(b, t, b->merge_start, err) : CSYNC_OK;
+    return b->followed ? drop_own_entries(b, t, b->merge_start, err) : CSYNC_OK;
 }
 
 /* What was captured is read from its row when it is sent: where a key is deferred, a change of the same batch may still
@@ -289,8 +289,8 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
 {
     int whole = sq_is_whole(b, t);
     const cs_column *misfit = sq_misfit(b, t);
+    int captured = b->captured, rc;
     sqlite3_stmt *stmt;
-    int rc;
 
     if (misfit) {
         *reason = "type";
@@ -304,7 +304,10 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
         for (size_t i = 0; i < t->count; i++)
             if (b->present[i])
                 sq_bind(b, stmt, (int)i + 1, &b->cells[i]);
+        b->captured = 0;
         rc = run_row(b, t, stmt, t->acts_on_update, err);
+        b->followed |= b->captured;
+        b->captured |= captured;
     }
     if (rc == CSYNC_OK && !b->row_changes && !may_write_none(b, t)) {
         *reason = "trigger";
