@@ -40,7 +40,7 @@ def open(database, *, origin=None, timeout=5.0, foreign_keys=True):
     """Opens a database, makes it a replica if it is not one yet, and returns a Replica.
 
     database      a path (str, bytes, os.PathLike), "sqlite:PATH", ":memory:", "postgresql://..." or
-                  "postgresql:KEY=VALUE ..." (a preview: docs/postgresql.md), or an open sqlite3.Connection
+                  "postgresql:KEY=VALUE ..." (docs/postgresql.md), or an open sqlite3.Connection
     origin        the origin id; None: the stored one, or a new UUID. Else it must equal the stored one
     timeout       seconds to wait for another writer
     foreign_keys  whether foreign keys are enforced on csync's connection; a wrapped one keeps its own setting
