@@ -272,7 +272,7 @@ extern const char *const table_names[TABLES];
 void schema_create(world *w, replica *r);
 void table_sql(const config *c, const replica *r, int table, char *out, size_t size);
 const char *action_sql(const config *c); /* of doc's foreign key */
-const char *follows_sql(const config *c); /* the column that follows a tag, behind a comma; "": there is none */
+const char *follows_sql(const config *c); /* ",COLUMN": doc's that follows a tag; "": none */
 void forget_templates(void); /* of databases: rules have changed */
 void schema_write(world *w, replica *r, rng *g); /* one random transaction */
 void schema_add_column(world *w, replica *r);
