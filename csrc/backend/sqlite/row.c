@@ -121,7 +121,7 @@ static int blank_payloads(cs_sqlite *b, int64_t after, csync_error *err)
         return rc;
     sq_bind_int(b, stmt, 1, after);
     rc = sq_run(b, stmt, err);
-    b->captured |= rc == CSYNC_OK && sqlite3_changes(b->db) > 0;
+    b->acted = rc == CSYNC_OK && sqlite3_changes(b->db) > 0;
     return rc;
 }
 
@@ -169,6 +169,7 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
         rc = drop_own_entries(b, t, before, err);
     if (rc == CSYNC_OK)
         rc = blank_payloads(b, before, err);
+    b->captured |= rc == CSYNC_OK; /* also where nothing is left: versions were given out, or undone */
     return rc;
 }
 
@@ -289,8 +290,8 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
 {
     int whole = sq_is_whole(b, t);
     const cs_column *misfit = sq_misfit(b, t);
-    int captured = b->captured, rc;
     sqlite3_stmt *stmt;
+    int rc;
 
     if (misfit) {
         *reason = "type";
@@ -304,10 +305,9 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
         for (size_t i = 0; i < t->count; i++)
             if (b->present[i])
                 sq_bind(b, stmt, (int)i + 1, &b->cells[i]);
-        b->captured = 0;
+        b->acted = 0;
         rc = run_row(b, t, stmt, t->acts_on_update, err);
-        b->followed |= b->captured;
-        b->captured |= captured;
+        b->followed |= b->acted;
     }
     if (rc == CSYNC_OK && !b->row_changes && !may_write_none(b, t)) {
         *reason = "trigger";

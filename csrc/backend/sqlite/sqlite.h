@@ -168,7 +168,8 @@ typedef struct cs_sqlite {
     int64_t merge_start; /* its last version when the merge began */
     int64_t foreign_from, foreign_to; /* the log's entries in between are not this replica's own */
     int captured; /* this merge has made entries of this replica's own: what foreign keys did */
-    int followed; /* ... some of them by ON UPDATE: rows have followed another */
+    int acted; /* the row that was written last has changed others, through foreign keys */
+    int followed; /* ... in this merge, and by ON UPDATE: rows have followed another */
     int foreign_keys; /* the connection enforces them */
     int deferred; /* they are checked late in this transaction, so each row is checked by itself */
     int lenient; /* while all rows of a cycle are written before any is checked */
