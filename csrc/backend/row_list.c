@@ -54,19 +54,9 @@ int cs_row_list_children(cs_backend *b, cs_table *t, int all, cs_collect_childre
     return rc;
 }
 
-void cs_row_list_cut(cs_row_list *rows, size_t count)
-{
-    while (rows->count > count)
-        cs_free(rows->list[--rows->count].pk);
-}
-
-void cs_row_list_clear(cs_row_list *rows)
-{
-    cs_row_list_cut(rows, 0);
-}
-
 void cs_row_list_free(cs_row_list *rows)
 {
-    cs_row_list_clear(rows);
+    while (rows->count)
+        cs_free(rows->list[--rows->count].pk);
     cs_free(rows->list);
 }

@@ -22,7 +22,5 @@ typedef int (*cs_collect_children)(cs_backend *b, cs_table *t, cs_table *child,
                                    const cs_foreign_key *fk, cs_row_list *out, csync_error *err);
 int cs_row_list_children(cs_backend *b, cs_table *t, int all, cs_collect_children collect,
                          cs_row_list *out, csync_error *err);
-void cs_row_list_cut(cs_row_list *rows, size_t count); /* keeps the first `count` */
-void cs_row_list_clear(cs_row_list *rows); /* keeps its memory */
 void cs_row_list_free(cs_row_list *rows);
 #endif

@@ -542,7 +542,7 @@ static int look_at_row(bulk *k, const group *g, const PGresult *r, int row, size
         *same = reason == NULL;
     }
     if (rc == CSYNC_OK && *same && ours)
-        rc = cs_row_list_add(&b->kept, g->table, pk, err);
+        rc = pg_own_add(b, g->table, pk, err);
     return rc;
 }
 
@@ -619,7 +619,7 @@ static int attempt(bulk *k, csync_error *err)
 {
     PGresult *r = NULL;
     int rc = pg_exec(k->b, "SAVEPOINT csync_bulk", err), raced = 0;
-    pg_own_mark own = pg_own_rows(k->b);
+    size_t own = k->b->own_count;
 
     if (rc == CSYNC_OK && !k->rows_only)
         rc = know_edits(k, err);
@@ -636,7 +636,7 @@ static int attempt(bulk *k, csync_error *err)
     if (rc == CSYNC_OK && !k->refused)
         rc = take_answer(k, r, err);
     if (k->refused)
-        pg_own_rows_cut(k->b, own);
+        pg_own_cut(k->b, own);
     if (rc == CSYNC_OK && k->refused)
         rc = pg_exec(k->b, "ROLLBACK TO SAVEPOINT csync_bulk", err);
     pg_clear(k->b, r);

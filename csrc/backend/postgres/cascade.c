@@ -1,20 +1,12 @@
 /* cascade.c - what ON UPDATE of a foreign key does to other rows, where an applied change gives a row another value that they
  * refer to. (A key that changes is a delete and an insert, so such a value is one of a UNIQUE column.)
  *
- * It is this replica's own doing and becomes a change of its own, or the replicas would stay different. It is not captured
- * when it happens: where the same batch, or one before, has a change of such a row, its head says all of it already. So the rows are
- * noted with their heads, and those whose head is still the same when the merge ends are logged. */
-#include <stdlib.h>
+ * It is this replica's own doing, so the rows become changes of its own (own.c). It is not captured when it happens: the same batch may
+ * have a change of such a row, which says all of it already. */
 #include <string.h>
 
 #include "backend/postgres/postgres.h"
 #include "base/mem.h"
-
-struct pg_moved {
-    cs_row_name row;
-    int has_head;
-    cs_stamp stamp; /* of its head */
-};
 
 static int is_key(const cs_table *t, const char *column)
 {
@@ -114,29 +106,6 @@ int pg_moving_begin(cs_pg *b, cs_table *t, const char *pk, pg_moving *m, csync_e
     return rc;
 }
 
-static int note(cs_pg *b, const cs_row_name *row, csync_error *err)
-{
-    pg_moved one = {.row = {row->table, NULL}};
-    const char *ignored;
-    cs_head head;
-    int rc = pg_read_key(b, row->table, row->pk, &ignored, err);
-
-    if (rc == CSYNC_OK)
-        rc = pg_head_get(b, row->table, &head, NULL, err);
-    if (rc != CSYNC_OK)
-        return rc;
-    one.has_head = head.found;
-    one.stamp = head.stamp;
-    one.row.pk = cs_strdup(row->pk);
-    if (!one.row.pk ||
-        cs_grow(&b->moved, &b->moved_cap, b->moved_count + 1, sizeof *b->moved) != CSYNC_OK) {
-        cs_free(one.row.pk);
-        return cs_fail_nomem(err);
-    }
-    b->moved[b->moved_count++] = one;
-    return CSYNC_OK;
-}
-
 int pg_moving_end(cs_pg *b, cs_table *t, const char *pk, pg_moving *m, const char *after,
                   csync_error *err)
 {
@@ -147,7 +116,7 @@ int pg_moving_end(cs_pg *b, cs_table *t, const char *pk, pg_moving *m, const cha
         return CSYNC_OK;
     rc = collect(b, t, &m->rows, err); /* where the value is part of their keys, they have others now */
     for (size_t i = 0; rc == CSYNC_OK && i < m->rows.count; i++)
-        rc = note(b, &m->rows.list[i], err);
+        rc = pg_own_add(b, m->rows.list[i].table, m->rows.list[i].pk, err);
     return rc == CSYNC_OK ? pg_read_key(b, t, pk, &ignored, err) : rc;
 }
 
@@ -155,58 +124,4 @@ void pg_moving_free(pg_moving *m)
 {
     cs_free(m->before);
     cs_row_list_free(&m->rows);
-}
-
-pg_own_mark pg_own_rows(const cs_pg *b)
-{
-    return (pg_own_mark){.kept = b->kept.count, .moved = b->moved_count};
-}
-
-void pg_own_rows_cut(cs_pg *b, pg_own_mark mark)
-{
-    cs_row_list_cut(&b->kept, mark.kept);
-    while (b->moved_count > mark.moved)
-        cs_free(b->moved[--b->moved_count].row.pk);
-}
-
-static int by_row(const void *a, const void *b)
-{
-    const cs_row_name *x = &((const pg_moved *)a)->row, *y = &((const pg_moved *)b)->row;
-
-    return x->table->id != y->table->id
-               ? (x->table->id > y->table->id) - (x->table->id < y->table->id)
-               : strcmp(x->pk, y->pk);
-}
-
-/* *logged 0: the row's head has changed since, and says what the row is. */
-static int log_moved(cs_pg *b, const pg_moved *one, int *logged, csync_error *err)
-{
-    const char *ignored;
-    cs_buf row = {0};
-    int found = 0;
-    cs_head head;
-    int rc = pg_read_key(b, one->row.table, one->row.pk, &ignored, err);
-
-    *logged = 0;
-    if (rc == CSYNC_OK)
-        rc = pg_head_get(b, one->row.table, &head, NULL, err);
-    if (rc != CSYNC_OK || head.parked || head.found != one->has_head ||
-        (head.found && cs_stamp_compare(&head.stamp, &one->stamp) != 0))
-        return rc;
-    rc = pg_row_payload(b, one->row.table, &row, &found, err);
-    cs_buf_free(&row);
-    *logged = rc == CSYNC_OK && (found || (head.found && !head.deleted));
-    return *logged ? pg_log_own(b, one->row.table, found ? CSYNC_UPDATE : CSYNC_DELETE, err) : rc;
-}
-
-int pg_log_moved(cs_pg *b, csync_error *err)
-{
-    int rc = CSYNC_OK, logged = 0;
-
-    if (b->moved_count)
-        qsort(b->moved, b->moved_count, sizeof *b->moved, by_row);
-    for (size_t i = 0; rc == CSYNC_OK && i < b->moved_count; i++)
-        if (!logged || by_row(&b->moved[i - 1], &b->moved[i]) != 0)
-            rc = log_moved(b, &b->moved[i], &logged, err);
-    return rc;
 }

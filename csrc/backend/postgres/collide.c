@@ -175,7 +175,7 @@ static int make_room(cs_pg *b, cs_table *t, const csync_change *change, const ch
     cs_head head = {.found = 0}; /* its stamp: a decision has none of its own until it is logged */
     csync_error why = CSYNC_ERROR_INIT;
     cs_buf message = {0};
-    pg_own_mark own = pg_own_rows(b);
+    size_t own = b->own_count;
     int evicted = 1;
     int rc = pg_head_get(b, t, &head, NULL, err);
 
@@ -195,7 +195,7 @@ static int make_room(cs_pg *b, cs_table *t, const csync_change *change, const ch
         evicted &= *reason && strcmp(*reason, "unique") == 0;
     }
     if (*reason)
-        pg_own_rows_cut(b, own);
+        pg_own_cut(b, own);
     if (rc == CSYNC_OK && *reason)
         rc = pg_exec(b, "ROLLBACK TO SAVEPOINT csync_room", err);
     if (rc == CSYNC_OK)

@@ -361,10 +361,10 @@ int pg_restore(cs_backend *base, cs_table *t, const csync_change *change, const 
     rc = pg_exec(b, "SAVEPOINT csync_restore", err);
     if (rc == CSYNC_OK)
         rc = pg_write_row(b, t, change, reason, err);
-    if (rc == CSYNC_OK && b->moved_count) {
+    if (rc == CSYNC_OK && pg_own_has_other(b, t, change->pk)) {
         *reason = "other rows would change";
-        pg_own_rows_cut(b, (pg_own_mark){0});
         rc = pg_exec(b, "ROLLBACK TO SAVEPOINT csync_restore", err);
     }
+    pg_own_cut(b, 0); /* a repair logs nothing */
     return rc == CSYNC_OK ? pg_exec(b, "RELEASE SAVEPOINT csync_restore", err) : rc;
 }

@@ -172,46 +172,6 @@ int pg_log_append(cs_pg *b, const csync_change *c, int local, int64_t *version, 
                : rc;
 }
 
-int pg_log_own(cs_pg *b, const cs_table *t, int operation, csync_error *err)
-{
-    csync_change c = {.struct_size = sizeof c, .operation = operation, .table = t->name};
-    char timestamp[CS_TIME_SIZE];
-    int64_t now = 0, version;
-    int rc = pg_stamp_now(&b->base, &now, err);
-
-    cs_time_format(now, timestamp);
-    c.pk = b->pk.data;
-    c.timestamp = timestamp;
-    return rc == CSYNC_OK ? pg_log_append(b, &c, 1, &version, err) : rc;
-}
-
-static int log_kept(cs_pg *b, const cs_row_name *row, csync_error *err)
-{
-    const char *ignored;
-    cs_head head;
-    int rc = pg_read_key(b, row->table, row->pk, &ignored, err);
-
-    if (rc == CSYNC_OK)
-        rc = pg_head_get(b, row->table, &head, NULL, err);
-    if (rc != CSYNC_OK || !head.found || head.deleted || head.parked)
-        return rc;
-    return pg_log_own(b, row->table, CSYNC_UPDATE, err);
-}
-
-int pg_log_kept(cs_pg *b, csync_error *err)
-{
-    int rc = CSYNC_OK;
-
-    if (!b->kept.count && !b->moved_count)
-        return CSYNC_OK;
-    for (size_t i = 0; rc == CSYNC_OK && i < b->kept.count; i++)
-        rc = log_kept(b, &b->kept.list[i], err);
-    if (rc == CSYNC_OK)
-        rc = pg_log_moved(b, err);
-    pg_own_rows_cut(b, (pg_own_mark){0});
-    return rc == CSYNC_OK ? pg_fold(&b->base, err) : rc;
-}
-
 /* ---- completing the log ---- */
 
 /* Heads of one table without an entry get one, without payload: the row is read when it is sent. */

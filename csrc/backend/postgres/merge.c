@@ -190,7 +190,7 @@ static int fold_edits(merge *m, cs_item *item, csync_error *err)
 static int decide_item(merge *m, cs_item *item, csync_error *err)
 {
     int64_t seen = 0, own = 0, newer = 0;
-    pg_own_mark mark = pg_own_rows(m->b);
+    size_t own_rows = m->b->own_count;
     int rc = newer_edit(m, item, 0, &seen, err), again = 1;
 
     if (rc == CSYNC_OK && seen) /* it may have been made since the log was folded */
@@ -206,7 +206,7 @@ static int decide_item(merge *m, cs_item *item, csync_error *err)
             return rc;
         again = newer > seen;
         if (again || item->status == CSYNC_LOST || item->status == CSYNC_DUPLICATE) {
-            pg_own_rows_cut(m->b, mark);
+            pg_own_cut(m->b, own_rows);
             rc = pg_exec(m->b, "ROLLBACK TO SAVEPOINT csync_item", err);
         }
         if (rc == CSYNC_OK)

@@ -61,7 +61,7 @@ static int begin(cs_backend *base, int write, csync_error *err)
 
     b->in_tx = 1;
     b->suppressed = 0;
-    pg_own_rows_cut(b, (pg_own_mark){0});
+    pg_own_cut(b, 0);
     return write ? begin_write(b, err) : begin_read(b, err);
 }
 
@@ -151,9 +151,8 @@ static void close_backend(cs_backend *base)
     cs_row_close(&b->payload_row);
     cs_buf_free(&b->pk);
     cs_buf_free(&b->constraint);
-    pg_own_rows_cut(b, (pg_own_mark){0});
-    cs_row_list_free(&b->kept);
-    cs_free(b->moved);
+    pg_own_cut(b, 0);
+    cs_free(b->own);
     cs_free(b->key);
     cs_free(b->cells);
     cs_free(b->present);

@@ -234,7 +234,7 @@ static int try_cycle(cs_pg *b, csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
     int64_t before = 0, after = 0;
-    pg_own_mark own = pg_own_rows(b);
+    size_t own = b->own_count;
     int ignored;
     int rc = pg_parked_count(&b->base, &before, err);
 
@@ -255,7 +255,7 @@ static int try_cycle(cs_pg *b, csync_error *err)
         return rc;
     }
     if (rc != CSYNC_OK) {
-        pg_own_rows_cut(b, own);
+        pg_own_cut(b, own);
         rc = pg_exec(b, "ROLLBACK TO SAVEPOINT csync_cycle; SET CONSTRAINTS ALL IMMEDIATE", err);
     }
     return rc == CSYNC_OK ? pg_exec(b, "RELEASE SAVEPOINT csync_cycle", err) : rc;
@@ -274,5 +274,5 @@ int pg_retry_parked(cs_backend *base, csync_error *err)
         rc = try_all(b, &entered, err);
     if (rc == CSYNC_OK)
         rc = try_cycle(b, err);
-    return rc == CSYNC_OK ? pg_log_kept(b, err) : rc;
+    return rc == CSYNC_OK ? pg_own_log(b, err) : rc;
 }

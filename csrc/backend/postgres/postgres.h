@@ -113,6 +113,8 @@ typedef struct pg_table {
     int reads_back; /* a trigger may change its rows */
 } pg_table;
 
+typedef struct pg_own pg_own;
+
 typedef struct cs_pg {
     cs_backend base;
     pg_libpq_table functions;
@@ -136,9 +138,8 @@ typedef struct cs_pg {
     cs_value *cells; /* decoded payload, by column */
     unsigned char *present; /* which cells the payload had */
     size_t cell_cap;
-    cs_row_list kept; /* rows that have more than the change in them: see pg_log_kept */
-    struct pg_moved *moved; /* rows that followed another: see cascade.c */
-    size_t moved_count, moved_cap;
+    pg_own *own; /* rows that become changes of this replica: see own.c */
+    size_t own_count, own_cap;
     cs_buf pk; /* the key at hand as heads and log spell it */
     char **origins; /* every origin met: heads borrow them */
     size_t origin_count, origin_cap;
@@ -262,11 +263,6 @@ int pg_log_change(cs_backend *base, int64_t version, csync_batch *batch, csync_e
 int pg_page(cs_backend *base, const cs_page_request *request, csync_batch *batch, csync_error *err);
 /* Takes the lock that readers respect, and gives the time for a stamp. */
 int pg_enter_log(cs_pg *b, csync_error *err);
-/* A change from another schema leaves the columns alone that it lacks. Where they hold more than what everybody would put
- * there, the row (b->kept) is what no other replica can make of the change: it becomes a change of this one, as do rows that
- * followed another (b->moved). Then folds. */
-int pg_log_kept(cs_pg *b, csync_error *err);
-int pg_log_own(cs_pg *b, const cs_table *t, int operation, csync_error *err); /* of the row b->pk, now */
 int pg_log_append(cs_pg *b, const csync_change *change, int local, int64_t *version,
                   csync_error *err);
 
@@ -320,14 +316,14 @@ void pg_note_sequences(cs_pg *b,
                        const cs_table *t); /* that b->cells hold numbers which a sequence may give */
 void pg_put_insert(cs_pg *b, const cs_table *t, cs_buf *sql); /* INSERT up to the values */
 void pg_put_conflict(cs_pg *b, const cs_table *t, cs_buf *sql); /* ON CONFLICT that updates them */
-/* Whether the other columns hold more than their defaults, as an expression on the row x. */
+/* A change from another schema leaves the columns alone that it lacks. Whether they hold more than their defaults, which
+ * everybody would put there: an expression on the row x. */
 void pg_put_kept(cs_pg *b, const cs_table *t, cs_buf *sql);
 /* Writes the row of `change`, whose key is in b->key. *reason: it cannot be written now; nothing happened. */
 int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char **reason,
                  csync_error *err);
 
 /* cascade.c */
-typedef struct pg_moved pg_moved;
 typedef struct pg_moving {
     char *before; /* what other rows follow; NULL: the row is new, or they follow nothing */
     cs_row_list rows; /* that follow it */
@@ -339,13 +335,13 @@ int pg_moving_begin(cs_pg *b, cs_table *t, const char *pk, pg_moving *m, csync_e
 int pg_moving_end(cs_pg *b, cs_table *t, const char *pk, pg_moving *m, const char *after,
                   csync_error *err);
 void pg_moving_free(pg_moving *m);
-int pg_log_moved(cs_pg *b, csync_error *err); /* those whose heads do not say so by now */
-/* What is in b->kept and b->moved; cut off after a ROLLBACK TO the savepoint where it was taken. */
-typedef struct pg_own_mark {
-    size_t kept, moved;
-} pg_own_mark;
-pg_own_mark pg_own_rows(const cs_pg *b);
-void pg_own_rows_cut(cs_pg *b, pg_own_mark mark);
+
+/* own.c */
+/* The row is one that its head does not say all of; b->key and b->pk become its own. */
+int pg_own_add(cs_pg *b, cs_table *t, const char *pk, csync_error *err);
+int pg_own_has_other(const cs_pg *b, const cs_table *t, const char *pk); /* than that one */
+void pg_own_cut(cs_pg *b, size_t count); /* after a ROLLBACK TO a savepoint: b->own_count then */
+int pg_own_log(cs_pg *b, csync_error *err); /* and folds */
 
 /* collide.c */
 /* pg_write_row; a row that is in its way through a UNIQUE index and has a lower stamp is parked. */

@@ -111,7 +111,7 @@ static int upsert(cs_pg *b, cs_table *t, const csync_change *change, const char 
 
         rc = pg_check_row(b, t, pg_cell(b, r, 0, 0), &ours, reason, err);
         if (rc == CSYNC_OK && ours && !*reason)
-            rc = cs_row_list_add(&b->kept, t, change->pk, err);
+            rc = pg_own_add(b, t, change->pk, err);
         if (rc == CSYNC_OK && !*reason)
             rc = pg_moving_end(b, t, change->pk, &moving, pg_cell(b, r, 0, 2), err);
     }
@@ -169,7 +169,7 @@ int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char *
                  csync_error *err)
 {
     csync_error why = CSYNC_ERROR_INIT;
-    pg_own_mark own = pg_own_rows(b);
+    size_t own = b->own_count;
     int rc = pg_savepoint(b, err), end;
 
     *reason = NULL;
@@ -189,7 +189,7 @@ int pg_write_row(cs_pg *b, cs_table *t, const csync_change *change, const char *
     if (why.code == CSYNC_OK && *reason)
         (void)cs_fail(err, CSYNC_EDB, "a column cannot hold its value as it is");
     if (*reason)
-        pg_own_rows_cut(b, own);
+        pg_own_cut(b, own);
     end = pg_savepoint_end(b, *reason != NULL, err);
     return end;
 }

@@ -127,7 +127,7 @@ static int write_item(merge *m, size_t index, int decoded, csync_error *err)
     cs_item *item = &m->items[index];
     csync_error why = CSYNC_ERROR_INIT;
     const char *reason = NULL;
-    int rc = sq_drop_followed(b, item->table, &why);
+    int rc = sq_drop_acted(b, item->table, &why);
 
     if (rc == CSYNC_OK && decoded)
         rc = sq_put_cells(b, item->table, &reason, &why);
@@ -231,7 +231,7 @@ static size_t bulk_length(const merge *m, size_t from, size_t to)
 /* *done: how many changes have gone. Where it fails, the next ones go singly, more of them each time. */
 static int merge_bulk(merge *m, size_t from, size_t to, size_t *done, csync_error *err)
 {
-    int alone = m->b->any_parked || m->b->followed || m->b->deferred || from < m->singly;
+    int alone = m->b->any_parked || m->b->acted || m->b->deferred || from < m->singly;
     size_t n = alone ? 0 : bulk_length(m, from, to);
     int written = 0;
     int rc =
@@ -471,7 +471,7 @@ int sq_merge_begin(cs_sqlite *b, csync_error *err)
     int rc = sq_log_top(&b->base, &b->merge_start, err);
 
     b->next_version = b->merge_start + 1;
-    b->captured = b->followed = 0;
+    b->captured = b->acted = 0;
     if (rc == CSYNC_OK)
         rc = sq_any_parked(b, &b->any_parked, err);
     return rc == CSYNC_OK ? settle_keys(b, err) : rc;
@@ -481,6 +481,7 @@ int sq_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
 {
     cs_sqlite *b = (cs_sqlite *)base;
     merge m = {.b = b, .items = items, .how = how};
+    int64_t top = 0;
     int rc = sq_merge_begin(b, err);
 
     if (rc != CSYNC_OK)
@@ -493,8 +494,8 @@ int sq_merge(cs_backend *base, cs_item *items, size_t count, const cs_merge *how
     rc = run(&m, count, err);
     if (rc == CSYNC_OK && b->captured)
         rc = sq_fold_captured(b, err);
-    else if (rc == CSYNC_OK)
-        rc = sq_state_put_int(b, "folded_version", b->next_version - 1, err);
+    else if (rc == CSYNC_OK && (rc = sq_log_top(base, &top, err)) == CSYNC_OK)
+        rc = sq_state_put_int(b, "folded_version", top, err);
     cs_free(m.order);
     return rc;
 }

@@ -104,9 +104,9 @@ static int drop_own_entries(cs_sqlite *b, const cs_table *t, int64_t after, csyn
     return rc;
 }
 
-int sq_drop_followed(cs_sqlite *b, const cs_table *t, csync_error *err)
+int sq_drop_acted(cs_sqlite *b, const cs_table *t, csync_error *err)
 {
-    return b->followed ? drop_own_entries(b, t, b->merge_start, err) : CSYNC_OK;
+    return b->acted ? drop_own_entries(b, t, b->merge_start, err) : CSYNC_OK;
 }
 
 /* What was captured is read from its row when it is sent: where a key is deferred, a change of the same batch may still
@@ -121,7 +121,7 @@ static int blank_payloads(cs_sqlite *b, int64_t after, csync_error *err)
         return rc;
     sq_bind_int(b, stmt, 1, after);
     rc = sq_run(b, stmt, err);
-    b->acted = rc == CSYNC_OK && sqlite3_changes(b->db) > 0;
+    b->acted |= rc == CSYNC_OK && sqlite3_changes(b->db) > 0;
     return rc;
 }
 
@@ -169,7 +169,7 @@ static int run_captured(cs_sqlite *b, const cs_table *t, sqlite3_stmt *stmt, csy
         rc = drop_own_entries(b, t, before, err);
     if (rc == CSYNC_OK)
         rc = blank_payloads(b, before, err);
-    b->captured |= rc == CSYNC_OK; /* also where nothing is left: versions were given out, or undone */
+    b->captured |= b->acted;
     return rc;
 }
 
@@ -305,9 +305,7 @@ int sq_put_cells(cs_sqlite *b, cs_table *t, const char **reason, csync_error *er
         for (size_t i = 0; i < t->count; i++)
             if (b->present[i])
                 sq_bind(b, stmt, (int)i + 1, &b->cells[i]);
-        b->acted = 0;
         rc = run_row(b, t, stmt, t->acts_on_update, err);
-        b->followed |= b->acted;
     }
     if (rc == CSYNC_OK && !b->row_changes && !may_write_none(b, t)) {
         *reason = "trigger";

@@ -167,9 +167,8 @@ typedef struct cs_sqlite {
     int64_t next_version; /* of the log, while merging */
     int64_t merge_start; /* its last version when the merge began */
     int64_t foreign_from, foreign_to; /* the log's entries in between are not this replica's own */
-    int captured; /* this merge has made entries of this replica's own: what foreign keys did */
-    int acted; /* the row that was written last has changed others, through foreign keys */
-    int followed; /* ... in this merge, and by ON UPDATE: rows have followed another */
+    int captured; /* this merge has made entries of this replica's own */
+    int acted; /* ... of what foreign keys did to other rows */
     int foreign_keys; /* the connection enforces them */
     int deferred; /* they are checked late in this transaction, so each row is checked by itself */
     int lenient; /* while all rows of a cycle are written before any is checked */
@@ -418,9 +417,9 @@ int sq_write_row(cs_sqlite *b, cs_table *t, const csync_change *change, const ch
                  csync_error *err);
 /* Between sq_capture(b, 1) and sq_capture(b, 0) writes are logged though the transaction is suppressed. */
 int sq_capture(cs_sqlite *b, int on, csync_error *err);
-/* That the row in b->key has followed another in this merge needs no entry: a change writes it now, all of it. An entry as
+/* What foreign keys did in this merge to the row in b->key needs no entry: a change writes it now, all of it. An entry as
  * new as the merge would beat edits elsewhere that the change has lost to. */
-int sq_drop_followed(cs_sqlite *b, const cs_table *t, csync_error *err);
+int sq_drop_acted(cs_sqlite *b, const cs_table *t, csync_error *err);
 /* After a failure: fills *reason when the transaction can go on. */
 int sq_refused(cs_sqlite *b, int rc, const char **reason, csync_error *err);
 int sq_violated(cs_sqlite *b); /* 1 while a deferred foreign key is not satisfied */

@@ -62,6 +62,7 @@ static void plan_config(config *c, rng *g)
     c->tables = 1 << rng_below(g, TABLES) | 1 << rng_below(g, TABLES);
     if (c->tables & 8)
         c->tables |= 4; /* documents lie in folders */
+    c->made = c->tables;
     c->action = (int)rng_below(g, 6);
     c->cycle = rng_chance(g, 20);
     c->keys = rng_range(g, 1, KEYS);
@@ -86,8 +87,7 @@ static void plan_follows(config *c, rng g)
 {
     c->follows = c->tables & 8 && rng_chance(&g, 25);
     if (c->follows)
-        c->tables |= 2;
-    c->made = c->tables;
+        c->made = c->tables |= 2;
 }
 
 int with_postgres;
